@@ -1,0 +1,58 @@
+"""Metadata and dependencies. The project runs from its checkout; installing it brings the dependencies alone.
+
+No package is installed: `datasets`, `clip`, `dassl` and `trainers` are other people's top-level names
+too, and a folder of that name in site-packages would shadow theirs. train.py and the tools find this
+checkout by their own location.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="mmprompt",
+    version="0.1.0",
+    description="Multi-modal prompt learning for CLIP: MMTPA, CoOp and zero-shot CLIP on one engine",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="mmprompt authors",
+    license="MIT",
+    python_requires=">=3.10",
+    classifiers=[
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+    packages=[],
+    py_modules=[],
+    # An empty mapping would make an editable install put the whole checkout on everybody's sys.path.
+    package_dir={"mmprompt": "."},
+    install_requires=[
+        "torch>=2.4",  # torch.library.custom_op, torch.amp.GradScaler
+        "torchvision>=0.19",  # the release that goes with torch 2.4
+        "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
+        "numpy>=1.26",  # the first that runs on Python 3.12
+        "pillow>=10.1",  # ImageFont.load_default(size)
+        "scikit-learn>=1.3",
+        "pandas>=2.1",
+        "matplotlib>=3.8",
+        "yacs>=0.1.8",
+        "safetensors>=0.4.1",
+        "tensorboard>=2.14",
+        "tqdm>=4.65",
+        "gdown>=5.1",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.90",
+            "POT>=0.9.4",  # an independent solver to test alignment/ against
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "types-PyYAML",
+            "types-tqdm",
+        ]
+    },
+)

@@ -1,0 +1,18 @@
+"""What a person runs around training. Importing this package makes the checkout importable from any folder.
+
+A tool opens with `sys.path.insert(0, str(Path(__file__).resolve().parents[1]))` to find this package;
+the rest of the path is set here, once: the checkout first, and before it the original Dassl where
+DASSL_PATH names a checkout of it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# `python tools/x.py` puts tools/ itself first; its files are modules of this package, not top-level ones.
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
+if os.environ.get("DASSL_PATH"):
+    sys.path.insert(0, str(Path(os.environ["DASSL_PATH"]).expanduser().resolve()))
