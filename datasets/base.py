@@ -1,0 +1,130 @@
+"""What all data sets share: where they lie, their split, the few-shot draw, base and new classes, checks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dassl.data.datasets import DatasetBase, Datum
+
+from datasets.base_new import subsample_classes
+from datasets.fewshot import draw_hash, few_shot
+from datasets.split import Item, Split, check_classes, check_files, load_split, save_split
+
+if TYPE_CHECKING:
+    from yacs.config import CfgNode
+
+
+class SplitDataset(DatasetBase):
+    """A data set with a fixed split into training, validation and test images.
+
+    A subclass declares where things lie and is registered with ``DATASET_REGISTRY``:
+
+        @DATASET_REGISTRY.register()
+        class EuroSAT(SplitDataset):
+            dataset_dir = "eurosat"
+            image_dir = "2750"
+            split_file = "split_zhou_EuroSAT.json"
+            template = "a centered satellite photo of {}."
+
+    and may add ``read_split``, for when there is no split file, and ``prepare``, to make files on first use.
+
+    Reads ``cfg.DATASET.ROOT``, ``cfg.DATASET.NUM_SHOTS`` (below 1: all images), ``cfg.SEED`` and, where the
+    key exists, ``cfg.DATASET.SUBSAMPLE_CLASSES`` ("all", "base" or "new").
+
+    Attributes:
+        dataset_dir: the data set's folder; declared relative to the data root, absolute on an instance.
+        image_dir: the folder that the split's paths are relative to; declared relative to ``dataset_dir``.
+        split_file: the published split file in ``dataset_dir``; "" where the data set's own files give the split.
+        template: the prompt, with ``{}`` for the class name.
+        same_names: whether two classes may have the same name.
+        few_shot_hash: SHA-256 of which images are trained and validated on, of all classes; "" without training.
+    """
+
+    dataset_dir: str = ""
+    image_dir: str = ""
+    split_file: str = ""
+    template: str = "a photo of a {}."
+    same_names: bool = False
+    few_shot_hash: str = ""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
+        self.dataset_dir = os.path.join(self.root, self.dataset_dir)
+        self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
+        self.prepare()
+        self._check_folder()
+        split, source = self._find_split()
+        check_classes(split, source, self.same_names)
+        check_files(split, self.image_dir, source)
+        if split.train:
+            split = few_shot(
+                split, cfg.DATASET.NUM_SHOTS, cfg.SEED, os.path.join(self.dataset_dir, "split_fewshot")
+            )
+            self.few_shot_hash = draw_hash(split)
+        split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
+        train, val, test = (self._to_data(part) for part in split)
+        # Dassl takes the classes from the training part, so a data set for testing only must have one.
+        super().__init__(train_x=train or test, val=val or None, test=test)
+
+    def prepare(self) -> None:
+        """Make what the data set needs, before anything is looked for. Does nothing unless overridden."""
+
+    def read_split(self) -> Split | tuple[list[Datum], list[Datum], list[Datum]]:
+        """The training, validation and test images when there is no split file; two of them may be empty.
+
+        Must be a function of the files alone. Called when ``self.dataset_dir`` and ``self.image_dir`` are set.
+        """
+        raise NotImplementedError
+
+    def _check_folder(self) -> None:
+        name = type(self).__name__
+        for folder in (self.root, self.dataset_dir, self.image_dir):
+            if os.path.isdir(folder):
+                continue
+            parent = os.path.dirname(folder)
+            there = (
+                sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
+                if os.path.isdir(parent)
+                else []
+            )
+            raise FileNotFoundError(
+                f"{name}: there is no folder {folder} ({parent} has {', '.join(there[:20]) or 'no folders'});"
+                " put the data set there as DATASETS.md describes, or give another --root"
+            )
+
+    def _find_split(self) -> tuple[Split, str]:
+        """The split and the name of what it comes from."""
+        path = os.path.join(self.dataset_dir, self.split_file)
+        if self.split_file and os.path.isfile(path):
+            return load_split(path), path
+        if not self.split_file:
+            return self._make_split(), f"the split of {self.dataset_dir}"
+        if type(self).read_split is SplitDataset.read_split:
+            raise FileNotFoundError(
+                f"{type(self).__name__}: there is no split file {path}; DATASETS.md says where it is"
+            )
+        # Under a name of its own: under the published one, the next run would take it for the published split.
+        own = os.path.join(self.dataset_dir, f"split_own_{type(self).__name__}.json")
+        print(
+            f"WARNING: {type(self).__name__}: the published split {path} is missing, an own split is used"
+            f" ({own}); results are NOT COMPARABLE with published ones"
+        )
+        if not os.path.isfile(own):
+            save_split(self._make_split(), own)
+        return load_split(own), own
+
+    def _make_split(self) -> Split:
+        return Split(*([self._to_item(datum) for datum in part] for part in self.read_split()))
+
+    def _to_item(self, datum: Item | Datum) -> Item:
+        if isinstance(datum, Item):
+            return datum
+        path = os.path.relpath(datum.impath, self.image_dir).replace(os.sep, "/")
+        return Item(path, datum.label, datum.classname)
+
+    def _to_data(self, items: list[Item]) -> list[Datum]:
+        return [
+            Datum(impath=os.path.join(self.image_dir, path), label=label, classname=classname)
+            for path, label, classname in items
+        ]

@@ -1,0 +1,33 @@
+"""The two halves of the classes in the base-to-new protocol (Zhou et al., CVPR 2022, CoCoOp)."""
+
+from __future__ import annotations
+
+import math
+
+from datasets.split import Split
+
+SUBSETS = ("all", "base", "new")
+
+
+def subsample_classes(split: Split, subset: str) -> Split:
+    """Keep all classes, the base classes or the new ones, with labels counted from 0.
+
+    Of n classes, the first ceil(n / 2) in the order of their labels are base, the others new.
+
+    Raises:
+        ValueError: when ``subset`` is not "all", "base" or "new".
+    """
+    if subset not in SUBSETS:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}; it must be one of {', '.join(SUBSETS)}")
+    if subset == "all":
+        return split
+    labels = sorted({item.label for item in split.train or split.test})
+    half = math.ceil(len(labels) / 2)
+    chosen = labels[:half] if subset == "base" else labels[half:]
+    new_label = {label: i for i, label in enumerate(chosen)}
+    return Split(
+        *(
+            [item._replace(label=new_label[item.label]) for item in part if item.label in new_label]
+            for part in split
+        )
+    )

@@ -1,0 +1,125 @@
+"""The few-shot draw: a function of (split, shots, seed) and of nothing else.
+
+The images of a class are ranked by SHA-256("<seed>:<path>"), with the path as the split writes it (relative to
+the image folder, with ``/``), and the first ``shots`` of them are drawn. So the draw is the same on every
+machine and with every version of Python; it does not depend on random states, on the order of the split, on
+where the data lie or on which other classes there are; and the draw with s shots is part of the draw with s + 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from hashlib import sha256
+
+from datasets.legacy_draw import load_legacy_draw
+from datasets.split import PARTS, Item, Split, load_split, save_split
+
+MAX_VAL_SHOTS = 4
+
+
+def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
+    """The few-shot version of ``split``: a draw that is kept in ``folder``, or else the one that is made here.
+
+    ``folder/shot_<shots>-seed_<seed>.pkl``, left by CoOp's code, comes first: nothing here writes such a file,
+    so whoever put it there wants it repeated. Next is ``shot_<shots>-seed_<seed>.json``; where there is neither,
+    the draw is made and kept under that name. Either file must fit the split.
+
+    Args:
+        split: the whole data set.
+        shots: training images per class; below 1 means all, and then nothing is drawn.
+        seed: the run's seed.
+        folder: the data set's ``split_fewshot`` folder.
+
+    Returns:
+        ``shots`` training and min(``shots``, 4) validation images per class (fewer where a class has fewer),
+        and the whole test part.
+
+    Raises:
+        ValueError: when the file in ``folder`` does not fit the split.
+    """
+    if shots < 1:
+        return split
+    name = os.path.join(folder, f"shot_{shots}-seed_{seed}")
+    if os.path.exists(f"{name}.pkl"):
+        source = f"{name}.pkl"
+        draw = load_legacy_draw(source, split)
+        print(f"Few-shot draw: {source} (made by CoOp's code)")
+    elif os.path.exists(f"{name}.json"):
+        source = f"{name}.json"
+        draw = load_split(source)
+        print(f"Few-shot draw: {source}")
+    else:
+        draw = draw_images(split, shots, seed)
+        _warn_small_classes(split, shots)
+        try:
+            save_split(draw, f"{name}.json")
+            print(f"Few-shot draw: made and kept as {name}.json")
+        except OSError as error:  # a read-only data root; the next run makes the same draw again
+            print(f"Few-shot draw: made, but not kept ({error})")
+        return draw._replace(test=split.test)
+    check_draw(draw, split, shots, source)
+    _warn_small_classes(split, shots)
+    names = {item.label: item.classname for item in split.train}
+    train, val = ([item._replace(classname=names[item.label]) for item in part] for part in draw[:2])
+    return Split(train, val, split.test)
+
+
+def draw_images(split: Split, shots: int, seed: int) -> Split:
+    """Draw ``shots`` training and min(``shots``, 4) validation images per class; the test part is left empty."""
+    return Split(_draw(split.train, shots, seed), _draw(split.val, min(shots, MAX_VAL_SHOTS), seed), [])
+
+
+def _draw(items: Iterable[Item], shots: int, seed: int) -> list[Item]:
+    classes: dict[int, list[Item]] = defaultdict(list)
+    for item in items:
+        classes[item.label].append(item)
+    return [item for label in sorted(classes) for item in rank(classes[label], seed)[:shots]]
+
+
+def rank(items: Iterable[Item], seed: int | str) -> list[Item]:
+    """``items`` in the order of SHA-256("<seed>:<path>")."""
+    return sorted(items, key=lambda item: sha256(f"{seed}:{item.path}".encode()).digest())
+
+
+def draw_hash(draw: Split) -> str:
+    """SHA-256 (hex) of which training and validation images, with which labels, a draw holds, in any order."""
+    content = {part: sorted([item.path, item.label] for item in getattr(draw, part)) for part in PARTS[:2]}
+    return sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
+    """Check that a draw read from ``source`` has ``shots`` images per class, all from the split's own parts.
+
+    Raises:
+        ValueError: how many images are from elsewhere (and how many of these are test images), or which class
+            has the wrong number of them. An image may be drawn twice (CoOp does so for classes with too few).
+    """
+    test = {item.path for item in split.test}
+    for part, limit in (("train", shots), ("val", min(shots, MAX_VAL_SHOTS))):
+        drawn, available = getattr(draw, part), getattr(split, part)
+        label_of = {item.path: item.label for item in available}
+        strange = [item.path for item in drawn if label_of.get(item.path) != item.label]
+        if strange:
+            raise ValueError(
+                f"{source} does not fit this split: {len(strange)} of its {len(drawn)} {part} images are not in the"
+                f" split's {part} part under the same label ({sum(path in test for path in strange)} are test"
+                f" images), first: {strange[0]}; move the file away to draw anew"
+            )
+        counts = Counter(item.label for item in drawn)
+        for label, there in sorted(Counter(label_of.values()).items()):
+            if not min(limit, there) <= counts[label] <= limit:
+                raise ValueError(
+                    f"{source} does not fit: it has {counts[label]} {part} images of label {label} where {limit} were"
+                    f" asked for and {there} are there; move the file away to draw anew"
+                )
+
+
+def _warn_small_classes(split: Split, shots: int) -> None:
+    counts = Counter(item.classname for item in split.train)
+    small = [f"{name} ({count})" for name, count in counts.items() if count < shots]
+    if small:
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        print(f"Warning: fewer than {shots} training images, all are taken: {', '.join(small[:5])}{more}")

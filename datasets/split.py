@@ -1,0 +1,122 @@
+"""CoOp's split format (``split_zhou_<Name>.json``) and what must hold for a split.
+
+The file is ``{"train": [[path, label, class name], ...], "val": [...], "test": [...]}`` with paths relative to
+the image folder. Source: Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022, and its code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from typing import NamedTuple
+
+from datasets.files import write_atomically
+
+PARTS = ("train", "val", "test")
+
+
+class Item(NamedTuple):
+    """One image: its path below the image folder (with ``/``), its label counted from 0, its class name."""
+
+    path: str
+    label: int
+    classname: str
+
+
+class Split(NamedTuple):
+    """The three parts of a data set. ``val`` may be empty; a data set for testing only has no ``train``."""
+
+    train: list[Item]
+    val: list[Item]
+    test: list[Item]
+
+
+def load_split(path: str) -> Split:
+    """Read a split file; a ValueError names the file and what is wrong with it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from None
+    if not isinstance(content, dict) or set(content) != set(PARTS):
+        raise ValueError(f"{path} is not a split file: its keys must be train, val and test")
+    return Split(
+        *([_item(row, f"{path}, {part}[{i}]") for i, row in enumerate(content[part])] for part in PARTS)
+    )
+
+
+def save_split(split: Split, path: str) -> None:
+    """Write ``split`` in CoOp's format; other processes see the whole file or none."""
+    write_atomically(path, json.dumps(dict(zip(PARTS, split, strict=True)), ensure_ascii=False))
+
+
+def _item(row: object, where: str) -> Item:
+    match row:
+        case [str(path), int() | str() as label, str(classname)]:
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{where}: {path!r} must be a path below the image folder")
+            return Item(path, int(label), classname)
+    raise ValueError(f"{where}: expected [path, label, class name], found {row!r}")
+
+
+def check_classes(split: Split, source: str, same_names: bool = False) -> None:
+    """Check that labels run from 0 without a gap, that each has images to train on and one name of its own.
+
+    Args:
+        split: what to check; without a training part, the test part stands for it.
+        source: what the split was read from, for the message.
+        same_names: let two classes have one name (ImageNet's published names do).
+
+    Raises:
+        ValueError: naming the first label or name at fault.
+    """
+    names: dict[int, str] = {}
+    for item in (item for part in split for item in part):
+        name = names.setdefault(item.label, item.classname)
+        if name != item.classname:
+            raise ValueError(f"{source}: label {item.label} has two names, {name!r} and {item.classname!r}")
+    if not names:
+        raise ValueError(f"{source} names no images")
+    labels = {item.label for item in split.train or split.test}
+    for label in range(max(names) + 1):
+        if label not in names:
+            raise ValueError(
+                f"{source}: labels run up to {max(names)} but there is no image of label {label}"
+            )
+        if label not in labels:
+            raise ValueError(f"{source}: class {names[label]!r} (label {label}) has no training images")
+    if min(names) < 0:
+        raise ValueError(f"{source}: label {min(names)} is negative")
+    owner: dict[str, int] = {}
+    for label, name in sorted(names.items()):
+        # Prompts write underscores as spaces, so these names would be one.
+        first = owner.setdefault(name.replace("_", " "), label)
+        if first != label and not same_names:
+            raise ValueError(f"{source}: labels {first} and {label} have the same class name {name!r}")
+
+
+def check_files(split: Split, image_dir: str, source: str) -> None:
+    """Check that every image of the split is there, with one look into each folder and none at each file.
+
+    Raises:
+        FileNotFoundError: how many are missing, and the first five.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    for item in (item for part in split for item in part):
+        folder, _, name = item.path.rpartition("/")
+        folders[folder].append(name)
+    missing = []
+    for folder, names in folders.items():
+        try:
+            with os.scandir(os.path.join(image_dir, folder)) as entries:
+                there = {entry.name for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            there = set()
+        missing += [f"{folder}/{name}".lstrip("/") for name in names if name not in there]
+    if missing:
+        total = sum(map(len, folders.values()))
+        first = ", ".join(missing[:5])
+        raise FileNotFoundError(
+            f"{len(missing)} of the {total} images that {source} names are not in {image_dir}, first: {first}"
+        )
