@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from dassl.data.datasets import DatasetBase, Datum
-
 from datasets.base_new import subsample_classes
 from datasets.fewshot import draw_hash, few_shot
 from datasets.split import Item, Split, check_classes, check_files, load_split, save_split
@@ -35,10 +34,10 @@ class SplitDataset(DatasetBase):
     Attributes:
         dataset_dir: the data set's folder; declared relative to the data root, absolute on an instance.
         image_dir: the folder that the split's paths are relative to; declared relative to ``dataset_dir``.
-        split_file: the published split file in ``dataset_dir``; "" where the data set's own files give the split.
+        split_file: the published split file in ``dataset_dir``; "" where the archive's files are the split.
         template: the prompt, with ``{}`` for the class name.
         same_names: whether two classes may have the same name.
-        few_shot_hash: SHA-256 of which images are trained and validated on, of all classes; "" without training.
+        few_shot_hash: SHA-256 of the images to train and validate on, of all classes; "" without training.
     """
 
     dataset_dir: str = ""
@@ -58,9 +57,8 @@ class SplitDataset(DatasetBase):
         check_classes(split, source, self.same_names)
         check_files(split, self.image_dir, source)
         if split.train:
-            split = few_shot(
-                split, cfg.DATASET.NUM_SHOTS, cfg.SEED, os.path.join(self.dataset_dir, "split_fewshot")
-            )
+            folder = os.path.join(self.dataset_dir, "split_fewshot")
+            split = few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED, folder)
             self.few_shot_hash = draw_hash(split)
         split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         train, val, test = (self._to_data(part) for part in split)
@@ -73,42 +71,36 @@ class SplitDataset(DatasetBase):
     def read_split(self) -> Split | tuple[list[Datum], list[Datum], list[Datum]]:
         """The training, validation and test images when there is no split file; two of them may be empty.
 
-        Must be a function of the files alone. Called when ``self.dataset_dir`` and ``self.image_dir`` are set.
+        Must be a function of the files alone. ``self.dataset_dir`` and ``self.image_dir`` are set by then.
         """
         raise NotImplementedError
 
     def _check_folder(self) -> None:
-        name = type(self).__name__
         for folder in (self.root, self.dataset_dir, self.image_dir):
-            if os.path.isdir(folder):
-                continue
-            parent = os.path.dirname(folder)
-            there = (
-                sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())
-                if os.path.isdir(parent)
-                else []
-            )
-            raise FileNotFoundError(
-                f"{name}: there is no folder {folder} ({parent} has {', '.join(there[:20]) or 'no folders'});"
-                " put the data set there as DATASETS.md describes, or give another --root"
-            )
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(
+                    f"{type(self).__name__}: there is no folder {folder}"
+                    f" ({_list_folders(os.path.dirname(folder))});"
+                    " put the data set there as DATASETS.md describes, or give another --root"
+                )
 
     def _find_split(self) -> tuple[Split, str]:
         """The split and the name of what it comes from."""
+        name = type(self).__name__
         path = os.path.join(self.dataset_dir, self.split_file)
-        if self.split_file and os.path.isfile(path):
-            return load_split(path), path
         if not self.split_file:
             return self._make_split(), f"the split of {self.dataset_dir}"
+        if os.path.isfile(path):
+            return load_split(path), path
         if type(self).read_split is SplitDataset.read_split:
             raise FileNotFoundError(
-                f"{type(self).__name__}: there is no split file {path}; DATASETS.md says where it is"
+                f"{name}: there is no split file {path}; DATASETS.md says where to get it"
             )
-        # Under a name of its own: under the published one, the next run would take it for the published split.
-        own = os.path.join(self.dataset_dir, f"split_own_{type(self).__name__}.json")
+        # A name of its own: under the published one, the next run would take it for the published split.
+        own = os.path.join(self.dataset_dir, f"split_own_{name}.json")
         print(
-            f"WARNING: {type(self).__name__}: the published split {path} is missing, an own split is used"
-            f" ({own}); results are NOT COMPARABLE with published ones"
+            f"WARNING: {name}: the published split {path} is missing, an own split is used ({own});"
+            " results are NOT COMPARABLE with published ones"
         )
         if not os.path.isfile(own):
             save_split(self._make_split(), own)
@@ -128,3 +120,11 @@ class SplitDataset(DatasetBase):
             Datum(impath=os.path.join(self.image_dir, path), label=label, classname=classname)
             for path, label, classname in items
         ]
+
+
+def _list_folders(folder: str) -> str:
+    if not os.path.isdir(folder):
+        return f"nor {folder}"
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    return f"{folder} has {', '.join(names[:20]) or 'no folders'}{', ...' if len(names) > 20 else ''}"

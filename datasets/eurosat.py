@@ -1,7 +1,6 @@
 """EuroSAT: satellite images of ten kinds of land use (Helber et al., IEEE JSTARS 2019)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from datasets.base import SplitDataset
 from datasets.own_split import split_folders
 from datasets.split import Split

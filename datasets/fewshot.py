@@ -1,9 +1,9 @@
 """The few-shot draw: a function of (split, shots, seed) and of nothing else.
 
-The images of a class are ranked by SHA-256("<seed>:<path>"), with the path as the split writes it (relative to
-the image folder, with ``/``), and the first ``shots`` of them are drawn. So the draw is the same on every
+The images of a class are ranked by SHA-256("<seed>:<path>"), with the path as the split writes it (relative
+to the image folder, with ``/``), and the first ``shots`` of them are drawn. So the draw is the same on every
 machine and with every version of Python; it does not depend on random states, on the order of the split, on
-where the data lie or on which other classes there are; and the draw with s shots is part of the draw with s + 1.
+where the data lie or on which other classes there are; and the draw with s shots is part of that with s + 1.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_VAL_SHOTS = 4
 
 
 def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
-    """The few-shot version of ``split``: a draw that is kept in ``folder``, or else the one that is made here.
+    """The few-shot version of ``split``: a draw that is kept in ``folder``, or else one that is made here.
 
-    ``folder/shot_<shots>-seed_<seed>.pkl``, left by CoOp's code, comes first: nothing here writes such a file,
-    so whoever put it there wants it repeated. Next is ``shot_<shots>-seed_<seed>.json``; where there is neither,
-    the draw is made and kept under that name. Either file must fit the split.
+    ``folder/shot_<shots>-seed_<seed>.pkl``, left by CoOp's code, comes first: nothing here writes such a
+    file, so whoever put it there wants it repeated. Next is ``shot_<shots>-seed_<seed>.json``; where there is
+    neither, the draw is made and kept under that name. Either file must fit the split.
 
     Args:
         split: the whole data set.
@@ -68,7 +68,7 @@ def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
 
 
 def draw_images(split: Split, shots: int, seed: int) -> Split:
-    """Draw ``shots`` training and min(``shots``, 4) validation images per class; the test part is left empty."""
+    """Draw ``shots`` training and min(``shots``, 4) validation images per class, and no test images."""
     return Split(_draw(split.train, shots, seed), _draw(split.val, min(shots, MAX_VAL_SHOTS), seed), [])
 
 
@@ -85,7 +85,7 @@ def rank(items: Iterable[Item], seed: int | str) -> list[Item]:
 
 
 def draw_hash(draw: Split) -> str:
-    """SHA-256 (hex) of which training and validation images, with which labels, a draw holds, in any order."""
+    """SHA-256 (hex) of the paths and labels of a draw's training and validation images, in any order."""
     content = {part: sorted([item.path, item.label] for item in getattr(draw, part)) for part in PARTS[:2]}
     return sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
@@ -104,16 +104,16 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
         strange = [item.path for item in drawn if label_of.get(item.path) != item.label]
         if strange:
             raise ValueError(
-                f"{source} does not fit this split: {len(strange)} of its {len(drawn)} {part} images are not in the"
-                f" split's {part} part under the same label ({sum(path in test for path in strange)} are test"
-                f" images), first: {strange[0]}; move the file away to draw anew"
+                f"{source} does not fit this split: {len(strange)} of its {len(drawn)} {part} images are not"
+                f" in the split's {part} part under the same label ({sum(path in test for path in strange)} are"
+                f" test images), first: {strange[0]}; move the file away to draw anew"
             )
         counts = Counter(item.label for item in drawn)
         for label, there in sorted(Counter(label_of.values()).items()):
             if not min(limit, there) <= counts[label] <= limit:
                 raise ValueError(
-                    f"{source} does not fit: it has {counts[label]} {part} images of label {label} where {limit} were"
-                    f" asked for and {there} are there; move the file away to draw anew"
+                    f"{source} does not fit: it has {counts[label]} {part} images of label {label} where"
+                    f" {limit} were asked for and {there} are there; move the file away to draw anew"
                 )
 
 

@@ -1,8 +1,8 @@
 """Few-shot draws that CoOp's code left as pickles, read without executing anything from the file.
 
-Such a file holds ``{"train": [Datum, ...], "val": [Datum, ...]}`` (ImageNet's has no "val"), where a Datum is an
-instance of Dassl's class with ``_impath`` (absolute, on the machine that made it), ``_label``, ``_domain`` and
-``_classname``.
+Such a file holds ``{"train": [Datum, ...], "val": [Datum, ...]}`` (ImageNet's has no "val"), where a Datum is
+an instance of Dassl's class with ``_impath`` (absolute, on the machine that made it), ``_label``, ``_domain``
+and ``_classname``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits of one's own, for when the published split file is absent: fixed, but not comparable with published ones."""
+"""Splits for when the published split file is absent: always the same, not comparable with published ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SEED = "own split"
 def split_folders(
     image_dir: str, names: Mapping[str, str] | None = None, ignored: Collection[str] = ()
 ) -> Split:
-    """Split ``image_dir/<class>/<image>`` into 50 % training, 20 % validation and 30 % test images of each class.
+    """Split ``image_dir/<class>/<image>``: 50 % of each class to train, 20 % to validate and 30 % to test on.
 
     Args:
         image_dir: holds one folder per class; labels follow their sorted names.
@@ -37,7 +37,7 @@ def split_folders(
 
 
 def split_off_val(items: list[Item], ratio: float = 0.2) -> tuple[list[Item], list[Item]]:
-    """Split training images into training and validation images, with ``ratio`` of each class in the latter."""
+    """Split training images into training and validation images, ``ratio`` of each class being the latter."""
     classes: dict[int, list[Item]] = defaultdict(list)
     for item in items:
         classes[item.label].append(item)
@@ -51,7 +51,7 @@ def split_off_val(items: list[Item], ratio: float = 0.2) -> tuple[list[Item], li
 
 
 def list_folders(image_dir: str, ignored: Collection[str] = ()) -> list[tuple[str, list[str]]]:
-    """The folders in ``image_dir`` and the files in each, all sorted, without hidden ones and those ``ignored``.
+    """The folders in ``image_dir`` and the files in each, all sorted, without those hidden or ``ignored``.
 
     Raises:
         ValueError: when a folder has no files.

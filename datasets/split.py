@@ -1,7 +1,7 @@
 """CoOp's split format (``split_zhou_<Name>.json``) and what must hold for a split.
 
-The file is ``{"train": [[path, label, class name], ...], "val": [...], "test": [...]}`` with paths relative to
-the image folder. Source: Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022, and its code.
+The file is ``{"train": [[path, label, class name], ...], "val": [...], "test": [...]}`` with paths relative
+to the image folder. Source: the code of Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022.
 """
 
 from __future__ import annotations
