@@ -26,8 +26,6 @@ setup(
     ],
     packages=[],
     py_modules=[],
-    # An empty mapping would make an editable install put the whole checkout on everybody's sys.path.
-    package_dir={"mmprompt": "."},
     install_requires=[
         "torch>=2.4",  # torch.library.custom_op, torch.amp.GradScaler
         "torchvision>=0.19",  # the release that goes with torch 2.4

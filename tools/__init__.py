@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DASSL = Path(os.environ["DASSL_PATH"]).expanduser().resolve() if os.environ.get("DASSL_PATH") else None
 
 # `python tools/x.py` puts tools/ itself first; its files are modules of this package, not top-level ones.
 sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROOT / "tools")]
 sys.path.insert(0, str(ROOT))
-if os.environ.get("DASSL_PATH"):
-    sys.path.insert(0, str(Path(os.environ["DASSL_PATH"]).expanduser().resolve()))
+if DASSL:
+    sys.path.insert(0, str(DASSL))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from tools import ROOT
+from tools import DASSL, ROOT
 
 # What the code raises on purpose; anything else is a bug and keeps its traceback.
 DELIBERATE = (ValueError, OSError, FloatingPointError)
@@ -34,8 +34,10 @@ def clean_errors() -> Iterator[None]:
     end. MMPROMPT_TRACEBACK=1 shows tracebacks.
     """
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         _end(interrupt, f"interrupted: {interrupt}" if interrupt.args else "interrupted", 130)
     except BrokenPipeError as error:
@@ -70,16 +72,13 @@ def is_deliberate(error: BaseException) -> bool:
 def _end(error: BaseException, line: str, code: int) -> NoReturn:
     if os.environ.get("MMPROMPT_TRACEBACK"):
         traceback.print_exception(error)
-    sys.stdout.flush()
     # A progress bar leaves the cursor in its line.
     print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr)
     sys.exit(code)
 
 
 def _is_ours(filename: str) -> bool:
-    roots = [ROOT]
-    if os.environ.get("DASSL_PATH"):
-        roots.append(Path(os.environ["DASSL_PATH"]).expanduser().resolve())
+    roots = [ROOT, DASSL] if DASSL else [ROOT]
     path = Path(filename).resolve()
     return any(
         path.is_relative_to(root) and not FOREIGN_FOLDERS.intersection(path.relative_to(root).parts)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Train and compare zero-shot CLIP, CoOp and MMTPA with 16 shots on the bundled data with the bundled toy model.
+#
+#   bash scripts/demo.sh [--fresh] [--output FOLDER] [KEY VALUE ...]
+#
+# Finished runs are kept; --fresh does them again. KEY VALUE pairs go to train.py, e.g. OPTIM.MAX_EPOCH 5.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+
+output="$ROOT/output/demo"
+fresh=False
+while [[ "${1:-}" == --* ]]; do
+    case "$1" in
+        --fresh) fresh=True ;;
+        --output)
+            [[ -n "${2:-}" ]] || fail "--output needs a folder"
+            [[ "$2" == /* ]] && output="$2" || output="$PWD/$2"
+            shift
+            ;;
+        *) fail "unknown option $1: there are --fresh and --output FOLDER" ;;
+    esac
+    shift
+done
+
+set_up ""
+cd "$ROOT"
+for dataset in handwritten_digits shapes; do
+    for trainer in ZeroshotCLIP CoOp MMTPA; do
+        folder="$output/$dataset/$trainer"
+        if [[ "$fresh" == False && -f "$folder/result.json" ]]; then
+            echo "$trainer on $dataset: finished before (--fresh does it again)"
+            continue
+        fi
+        printf '\n=== %s on %s, 16 shots\n' "$trainer" "$dataset"
+        "$PYTHON" train.py --root data --seed 1 --trainer "$trainer" \
+            --dataset-config-file "configs/datasets/$dataset.yaml" \
+            --config-file "configs/trainers/$trainer/mini.yaml" \
+            --output-dir "$folder" \
+            DATASET.NUM_SHOTS 16 VERBOSE False TRAIN.OVERWRITE "$fresh" "$@"
+    done
+done
+"$PYTHON" tools/summary.py "$output"

@@ -1,0 +1,71 @@
+"""A run's output folder: may it be written, is there a finished run in it, what to remove before another."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.record import FILE_NAME, differing_settings, read_record
+
+
+@contextlib.contextmanager
+def started_or_as_before(folder: Path) -> Iterator[None]:
+    """Make `folder`; when the body fails, remove the log it began and the folder if it is empty again.
+
+    So a wrong input leaves no trace. OSError where the folder cannot be written.
+    """
+    logs = set(folder.glob("log.txt*"))
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    except BaseException:
+        for log in set(folder.glob("log.txt*")) - logs:
+            log.unlink()
+        for path in made:
+            if not any(path.iterdir()):
+                path.rmdir()
+        raise
+
+
+def finished_run(folder: Path, config: dict[str, Any], kind: str, **arguments: Any) -> dict[str, Any] | None:
+    """The record in `folder` of the run that `config` and `arguments` ask for, None where there is none yet.
+
+    ValueError where the folder holds a finished run of other settings.
+    """
+    if not (folder / FILE_NAME).exists():
+        return None
+    record = read_record(folder)
+    differences = differing_settings(record, config) + [
+        f"{name}: {record.get(name)} -> {value}"
+        for name, value in {"kind": kind, **arguments}.items()
+        if record.get(name) != value
+    ]
+    if differences:
+        raise ValueError(
+            f"{folder} holds a finished run with other settings ({'; '.join(differences[:3])}"
+            f"{'; ...' if len(differences) > 3 else ''}): another --output-dir, or TRAIN.OVERWRITE True"
+        )
+    return record
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run has left in `folder`: record, logs, tensorboard files, checkpoints."""
+    for path in [folder / FILE_NAME, *folder.glob("log.txt*")]:
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    for pointer in folder.glob("*/checkpoint"):
+        for path in [pointer, *pointer.parent.glob("model*.pth.tar*")]:
+            path.unlink(missing_ok=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can be continued from `folder`."""
+    return any(folder.glob("*/checkpoint"))

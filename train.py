@@ -1,0 +1,178 @@
+"""Train or evaluate one method on one data set: the command line of CoOp, argument for argument.
+
+    python train.py --root data --dataset-config-file configs/datasets/shapes.yaml \\
+        --config-file configs/trainers/MMTPA/mini.yaml --trainer MMTPA --output-dir output/mmtpa \\
+        --seed 1 DATASET.NUM_SHOTS 16
+
+Settings: the data set's file, then the method's file, then the arguments, then the KEY VALUE pairs; later
+ones win. The folder gets Dassl's log and checkpoints, and result.json when the run is finished.
+"""
+
+import argparse
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tools import DASSL
+from tools.cli import OneLineParser, clean_errors
+from tools.record import make_record, write_record
+from tools.run_folder import clear, finished_run, has_checkpoint, started_or_as_before
+from tools.settings import merge_file, merge_pairs
+
+with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
+    import torch
+    from yacs.config import CfgNode
+
+    import datasets  # noqa: F401  registers the data sets
+    import trainers  # noqa: F401  registers the methods
+    from dassl.config import get_cfg_default
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY, build_trainer
+    from dassl.utils import check_availability, collect_env_info, set_random_seed, setup_logger
+
+
+def print_args(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Print the arguments and the config, as CoOp's logs begin."""
+    print("***************\n** Arguments **\n***************")
+    for key, value in sorted(vars(args).items()):
+        print(f"{key}: {value}")
+    print(f"************\n** Config **\n************\n{cfg}")
+
+
+def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Write the arguments that were given into `cfg`."""
+    # Unlike the others, seed 0 is a value and not "not given".
+    if args.seed is not None:
+        cfg.SEED = args.seed
+    for argument, key in {
+        "root": "DATASET.ROOT",
+        "output_dir": "OUTPUT_DIR",
+        "resume": "RESUME",
+        "source_domains": "DATASET.SOURCE_DOMAINS",
+        "target_domains": "DATASET.TARGET_DOMAINS",
+        "transforms": "INPUT.TRANSFORMS",
+        "trainer": "TRAINER.NAME",
+        "backbone": "MODEL.BACKBONE.NAME",
+        "head": "MODEL.HEAD.NAME",
+    }.items():
+        if getattr(args, argument):
+            cfg.merge_from_list([key, getattr(args, argument)])
+
+
+def extend_cfg(cfg: CfgNode) -> None:
+    """Declare the keys that Dassl does not have: CoOp's, this program's and those of the trainers."""
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    cfg.TRAIN.OVERWRITE = False  # redo a finished run
+    for name in TRAINER_REGISTRY.registered_names():
+        declare = getattr(TRAINER_REGISTRY.get(name), "extend_cfg", None)
+        if declare is not None:
+            declare(cfg)
+
+
+def setup_cfg(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a command line; ValueError for a setting of unknown name or wrong type."""
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    for file in (args.dataset_config_file, args.config_file):
+        if file:
+            merge_file(cfg, file)
+    reset_cfg(cfg, args)
+    merge_pairs(cfg, args.opts or [])
+    cfg.freeze()
+    return cfg
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run what `args` ask for, unless its folder holds the finished run already."""
+    started = datetime.now(timezone.utc)
+    cfg = setup_cfg(args)
+    if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
+        raise FileNotFoundError(f"DASSL_PATH {DASSL} holds no dassl package")
+    check_availability(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
+    check_availability(cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
+
+    if cfg.RESUME and not Path(cfg.RESUME).is_dir():
+        raise FileNotFoundError(f"--resume {cfg.RESUME}: there is no such folder")
+
+    folder = Path(cfg.OUTPUT_DIR)
+    run: dict[str, Any] = {
+        "kind": "eval" if args.eval_only else "train",
+        "model_dir": args.model_dir,
+        "load_epoch": args.load_epoch,
+    }
+    record = None if cfg.TRAIN.OVERWRITE else finished_run(folder, cfg, **run)
+    if record is not None:
+        result = f"accuracy {record['metrics']['accuracy']:.2f}%" if record["metrics"] else "not tested"
+        print(f"Already finished: {folder} ({result}). TRAIN.OVERWRITE True does it again.")
+        return
+
+    with started_or_as_before(folder):
+        if cfg.TRAIN.OVERWRITE:
+            clear(folder)
+        trainer = _build(args, cfg)
+        if args.eval_only:
+            trainer.load_model(args.model_dir, epoch=args.load_epoch)
+    if args.no_train and not args.eval_only:
+        return
+
+    built = datetime.now(timezone.utc)
+    try:
+        if args.eval_only:
+            trainer.test()
+        else:
+            trainer.train()
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(_how_to_continue(folder, trainer)) from interrupt
+    finished = datetime.now(timezone.utc)
+    write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
+
+
+def _build(args: argparse.Namespace, cfg: CfgNode) -> Any:
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    setup_logger(cfg.OUTPUT_DIR)
+    if torch.cuda.is_available() and cfg.USE_CUDA:
+        torch.backends.cudnn.benchmark = True
+    if DASSL:
+        print(f"Using the Dassl in {DASSL} (DASSL_PATH)")
+    if cfg.VERBOSE:
+        print_args(args, cfg)
+        print(f"Collecting env info ...\n** System info **\n{collect_env_info()}\n")
+    return build_trainer(cfg)
+
+
+def _how_to_continue(folder: Path, trainer: Any) -> str:
+    where = f"in epoch {trainer.epoch + 1} of {trainer.max_epoch}"
+    if has_checkpoint(folder):
+        return f"{where}; --resume {folder} with the same arguments continues"
+    return f"{where}, no checkpoint yet (TRAIN.CHECKPOINT_FREQ 1 saves each epoch); start it again"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of CoOp's train.py."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--root", default="", help="folder of the data sets")
+    add("--output-dir", default="", help="folder of this run")
+    add("--resume", default="", help="folder of an unfinished run to continue")
+    add("--seed", type=int, default=-1, help="fixes all random numbers; negative: not fixed")
+    add("--source-domains", nargs="+", help="source domains (domain adaptation and generalisation)")
+    add("--target-domains", nargs="+", help="target domains (domain adaptation and generalisation)")
+    add("--transforms", nargs="+", help="image transforms in training")
+    add("--config-file", default="", help="settings of the method (.yaml)")
+    add("--dataset-config-file", default="", help="settings of the data set (.yaml)")
+    add("--trainer", default="", help="the method")
+    add("--backbone", default="", help="the CLIP model")
+    add("--head", default="", help="the head, for Dassl's trainers that have one")
+    add("--eval-only", action="store_true", help="test the model in --model-dir")
+    add("--model-dir", default="", help="output folder of the run to test")
+    add("--load-epoch", type=int, help="test the checkpoint of this epoch")
+    add("--no-train", action="store_true", help="build everything, train nothing")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any settings, e.g. OPTIM.MAX_EPOCH 50")
+    return parser
+
+
+if __name__ == "__main__":
+    with clean_errors():
+        main(make_parser().parse_args())
