@@ -1,0 +1,15 @@
+"""Optimal transport between sets of tokens, for very many very small problems.
+
+    token_transport         features of tokens -> a cost per (image, class, image prompt, text prompt)
+    prompt_transport        costs between prompts -> a cost per (image, class)
+    hierarchical_transport  the two composed: MMTPA; without tokens: PLOT
+    token_plan, prompt_plan the plans themselves
+
+Pure functions on tensors; nothing here knows of CLIP or of trainers.
+"""
+
+from alignment.hierarchical import hierarchical_transport
+from alignment.prompt import prompt_plan, prompt_transport
+from alignment.token import token_plan, token_transport
+
+__all__ = ["hierarchical_transport", "prompt_plan", "prompt_transport", "token_plan", "token_transport"]

@@ -1,0 +1,122 @@
+"""Hierarchical transport: token transport in every cell of a prompt transport; MMTPA's similarity of image
+and class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alignment import checks
+from alignment.prompt import prompt_plan
+from alignment.token import MEMORY, token_transport
+
+STOPS = {"paper": "problem", "release": "release"}  # each variant's stopping rule
+
+
+def hierarchical_transport(
+    image_points: Tensor,
+    text_points: Tensor,
+    image_tokens: Tensor | None = None,
+    text_tokens: Tensor | None = None,
+    text_lengths: Tensor | None = None,
+    *,
+    variant: str = "paper",
+    beta: float = 1.0,
+    eps: float = 0.1,
+    max_iter: int = 100,
+    stop: str | None = None,
+    tol: float = 1e-2,
+    normalize: bool = False,
+    memory: int = MEMORY,
+) -> Tensor:
+    r"""Similarity of every image and class as sets of points that are sets of tokens.
+
+    With prompt-level features x_m of an image, y_n of a class, :math:`s_{mn} = \cos(x_m, y_n)`, and, unless
+    the tokens are left out, token transport in every cell (m, n):
+
+    * ``"paper"``: :math:`C = 1 - s + \beta\, d^{tok}` with the token-level costs; the similarity is
+      :math:`1 - \langle T^*, C \rangle`. Plans are constants for autograd, costs are not: the gradient
+      reaches points and tokens.
+    * ``"release"``: :math:`C = 1 - s + \beta \langle T^{tok}, \cos \rangle` (a similarity, with this sign);
+      the result is :math:`\langle T^*, s \rangle`, so the token level only shapes the plan and gets no
+      gradient.
+
+    Without tokens the prompt level stands alone, ``C = 1 - s``: MMTPA's flat form and PLOT (points = local
+    features of the image and the prompts of the class, ``variant="release"``).
+
+    Parameters
+    ----------
+    image_points : (B, M, d) features of unit norm.
+    text_points : (C, N, d) features of unit norm.
+    image_tokens : (B, M, P, d) features of unit norm, or None.
+    text_tokens : (C, N, L, d) features of unit norm, or None.
+    text_lengths : (C,) or (C, N) valid text tokens.
+    beta : weight of the token level in the prompt cost.
+    eps, max_iter, tol : of both levels.
+    stop : of both levels; default ``"problem"`` in the paper variant and ``"release"`` in the other.
+    normalize : scale all features to unit norm first.
+    memory : budget of the token level in bytes.
+
+    Returns
+    -------
+    (B, C) fp32 similarities, to be multiplied by ``exp(logit_scale)``.
+
+    Examples
+    --------
+    >>> x, y = torch.randn(2, 3, 64), torch.randn(5, 4, 64)
+    >>> tokens, words = torch.randn(2, 3, 49, 64), torch.randn(5, 4, 8, 64)
+    >>> hierarchical_transport(x, y, tokens, words, normalize=True).shape
+    torch.Size([2, 5])
+
+    References
+    ----------
+    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023, arXiv
+    2309.13847. G. Chen et al., PLOT: prompt learning with optimal transport for vision-language models, ICLR
+    2023, arXiv 2210.01253.
+    """
+    solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": stop or STOPS[variant], "tol": tol}
+    with torch.autocast(image_points.device.type, enabled=False):
+        x, y = image_points.float(), text_points.float()
+        if normalize:
+            x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+        cosine = torch.einsum("bmd,cnd->bcmn", x, y)
+        cost = 1 - cosine
+        if image_tokens is not None and text_tokens is not None:
+            value = "cost" if variant == "paper" else "similarity"
+            # In the release the token level shapes the plan only, and no gradient passes a plan.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and variant == "paper"):
+                level = token_transport(
+                    image_tokens,
+                    text_tokens,
+                    text_lengths,
+                    value=value,
+                    normalize=normalize,
+                    memory=memory,
+                    **solver,
+                )
+            cost = cost + beta * level
+        plan = prompt_plan(cost, **solver)
+        return 1 - (plan * cost).sum((-2, -1)) if variant == "paper" else (plan * cosine).sum((-2, -1))
+
+
+def _check(image_points, text_points, image_tokens, text_tokens, variant) -> None:
+    if variant not in STOPS:
+        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(STOPS)}")
+    checks.check_rank("image_points", image_points, "(B, M, d)")
+    checks.check_rank("text_points", text_points, "(C, N, d)")
+    checks.check_same_width("image_points", image_points, "text_points", text_points)
+    if (image_tokens is None) != (text_tokens is None):
+        missing = "image_tokens" if image_tokens is None else "text_tokens"
+        raise ValueError(f"{missing} is missing, expected both image_tokens and text_tokens or neither")
+    for name, points, tokens_name, tokens in (
+        ("image_points", image_points, "image_tokens", image_tokens),
+        ("text_points", text_points, "text_tokens", text_tokens),
+    ):
+        if tokens is not None and tokens.shape[:2] != points.shape[:2]:
+            raise ValueError(
+                f"{tokens_name} has shape {tuple(tokens.shape)}, expected it to begin with "
+                f"{tuple(points.shape[:2])} as {name} of shape {tuple(points.shape)} does"
+            )

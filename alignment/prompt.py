@@ -1,0 +1,107 @@
+"""Prompt transport: optimal transport between an image's M prompts and a class's N prompts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from alignment import checks
+from alignment.marginals import marginals
+from alignment.sinkhorn import sinkhorn_plan
+
+
+def prompt_plan(
+    cost: Tensor,
+    *,
+    image_weights: Tensor | None = None,
+    text_weights: Tensor | None = None,
+    eps: float = 0.1,
+    max_iter: int = 100,
+    stop: str = "problem",
+    tol: float = 1e-2,
+) -> Tensor:
+    r"""Plans :math:`\arg\min_{T \in U(u, v)} \langle T, C \rangle - \epsilon H(T)` of dense costs, without
+    gradient.
+
+    Parameters
+    ----------
+    cost : (B, C, M, N), for instance 1 - cosine.
+    image_weights, text_weights : weights >= 0, broadcastable to (B, C, M) and (B, C, N), scaled to sum to
+        one; default uniform.
+    eps, max_iter, tol : as in ``alignment.token_transport``.
+    stop : ``"problem"``: each of the B x C problems stops by itself; ``"release"``: all together, by the
+        mean change over the batch (MMTPA's and PLOT's released code: the result of an image depends on its
+        batch mates); ``"fixed"``: ``max_iter`` iterations.
+
+    Returns
+    -------
+    (B, C, M, N) fp32 plans of mass one.
+
+    Examples
+    --------
+    >>> prompt_plan(torch.rand(2, 3, 4, 5)).sum((-2, -1))
+    tensor([[1.0000, 1.0000, 1.0000],
+            [1.0000, 1.0000, 1.0000]])
+    """
+    checks.check_rank("cost", cost, "(B, C, M, N)")
+    checks.check_floating("cost", cost)
+    checks.check_not_empty("cost", cost)
+    checks.check_solver(eps, max_iter, stop, tol)
+    B, C, M, N = cost.shape
+    for name, weights, shape in (
+        ("image_weights", image_weights, (B, C, M)),
+        ("text_weights", text_weights, (B, C, N)),
+    ):
+        if weights is not None:
+            checks.check_weights(name, weights, shape, None)
+    with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
+        # (M, N, problems): M and N are small, so the many problems are the contiguous axis.
+        scores = (1 - cost.detach().float()).flatten(0, 1).permute(1, 2, 0).contiguous() / eps
+        rows = marginals(image_weights, None, (B, C, M), cost.device).view(B * C, M, 1).permute(1, 2, 0)
+        cols = marginals(text_weights, None, (B, C, N), cost.device).view(B * C, 1, N).permute(1, 2, 0)
+        # The release's mean runs over the M rows of all problems.
+        over = (0, 1, 2) if stop == "release" else (0, 1)
+        plan, _ = sinkhorn_plan(
+            scores,
+            rows,
+            cols,
+            row_dim=0,
+            col_dim=1,
+            eps=eps,
+            max_iter=max_iter,
+            tol=None if stop == "fixed" else tol,
+            mean=lambda change: change.mean(over, keepdim=True),
+        )
+        plan = plan.permute(2, 0, 1).reshape(B, C, M, N)
+    if not plan.is_cuda and not torch.isfinite(plan).all():
+        raise ValueError(
+            f"cost of shape {tuple(cost.shape)} holds non-finite values, or values too large for eps {eps}: "
+            "no plan exists"
+        )
+    return plan
+
+
+def prompt_transport(
+    cost: Tensor,
+    *,
+    image_weights: Tensor | None = None,
+    text_weights: Tensor | None = None,
+    eps: float = 0.1,
+    max_iter: int = 100,
+    stop: str = "problem",
+    tol: float = 1e-2,
+) -> Tensor:
+    r"""Transport costs :math:`\langle T^*, C \rangle`, (B, C) fp32, of dense costs (B, C, M, N).
+
+    The gradient reaches ``cost`` with the plan held constant. Arguments and errors as in ``prompt_plan``.
+    """
+    plan = prompt_plan(
+        cost,
+        image_weights=image_weights,
+        text_weights=text_weights,
+        eps=eps,
+        max_iter=max_iter,
+        stop=stop,
+        tol=tol,
+    )
+    return (plan * cost.float()).sum((-2, -1))

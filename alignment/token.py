@@ -1,0 +1,203 @@
+"""Token transport: the optimal transport between the tokens of every image prompt and every text prompt."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alignment import checks, plain
+from alignment.marginals import marginals, valid_tokens
+
+MEMORY = 256 * 2**20
+
+
+def token_transport(
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    text_lengths: Tensor | None = None,
+    *,
+    image_lengths: Tensor | None = None,
+    image_weights: Tensor | None = None,
+    text_weights: Tensor | None = None,
+    eps: float = 0.1,
+    max_iter: int = 100,
+    stop: str = "problem",
+    tol: float = 1e-2,
+    value: str = "cost",
+    normalize: bool = False,
+    memory: int = MEMORY,
+    check_finite: bool = False,
+) -> Tensor:
+    r"""Entropic optimal transport between every image's and every class's set of tokens.
+
+    For image b, image prompt m, class c, text prompt n, with tokens x_j (j < P) and y_l (l < L):
+
+    .. math::
+        T^* = \arg\min_{T \in U(u, v)} \langle T, 1 - x y^\top \rangle - \epsilon H(T), \qquad
+        \text{cost} = \langle T^*, 1 - x y^\top \rangle, \quad \text{similarity} = \langle T^*, x y^\top
+        \rangle
+
+    by Sinkhorn's iteration (see ``alignment.sinkhorn``). Gradients reach both feature sets with the plan
+    held constant (envelope theorem); the weights get none. Everything is computed in fp32 whatever the dtype
+    of the features.
+
+    Parameters
+    ----------
+    image_tokens : (B, M, P, d) features of unit norm, float32, bfloat16 or float16.
+    text_tokens : (C, N, L, d) features of unit norm.
+    text_lengths : (C,) or (C, N) integers, number of valid tokens of each class or each prompt; default all
+        L. What stands behind is never read. Best kept on the CPU, where looking at the values costs nothing.
+    image_lengths : (B,) or (B, M), likewise; default all P.
+    image_weights, text_weights : weights >= 0 of the tokens, broadcastable to (B, M, P) and (C, N, L); they
+        are scaled to sum to one over the valid tokens. Default: uniform.
+    eps : strength of the entropy, > 0, in units of the cost.
+    max_iter : most iterations.
+    stop : ``"problem"``: each problem stops when its own mean over image tokens of ``|r - r_previous|``
+        falls below ``tol``; ``"release"``: the M x N problems of one image and class share that mean, as in
+        MMTPA's released code; ``"fixed"``: ``max_iter`` iterations.
+    tol : threshold of the stopping rule.
+    value : ``"cost"`` or ``"similarity"`` (= 1 - cost, since the plan's mass is one).
+    normalize : scale the features to unit norm first (in fp32, a copy of the features).
+    memory : bytes that the plain solver may take beside inputs, result and gradients (plus what one image
+        and class need).
+    check_finite : refuse non-finite features; on a GPU this waits for the device.
+
+    Returns
+    -------
+    (B, C, M, N) fp32.
+
+    Raises
+    ------
+    ValueError
+        wrong rank, different d, a class of zero length, eps <= 0, negative or massless weights, non-finite
+        features.
+
+    Examples
+    --------
+    >>> x, y = torch.randn(2, 3, 49, 64), torch.randn(5, 4, 8, 64)
+    >>> token_transport(x, y, torch.tensor([8, 5, 6, 1, 8]), normalize=True).shape
+    torch.Size([2, 5, 3, 4])
+
+    References
+    ----------
+    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023, arXiv
+    2309.13847.
+    """
+    checks.check_value(value)
+    problem = _problem(
+        image_tokens,
+        text_tokens,
+        text_lengths,
+        image_lengths,
+        image_weights,
+        text_weights,
+        plain.Stopping(eps, max_iter, stop, tol),
+        normalize,
+        memory,
+        check_finite,
+    )
+    similarity = plain.token_similarity(*problem)
+    if not similarity.is_cuda or check_finite:
+        _check_result(similarity)
+    return similarity if value == "similarity" else 1 - similarity
+
+
+def token_plan(
+    image_tokens: Tensor,
+    text_tokens: Tensor,
+    text_lengths: Tensor | None = None,
+    *,
+    image_lengths: Tensor | None = None,
+    image_weights: Tensor | None = None,
+    text_weights: Tensor | None = None,
+    eps: float = 0.1,
+    max_iter: int = 100,
+    stop: str = "problem",
+    tol: float = 1e-2,
+    normalize: bool = False,
+    memory: int = MEMORY,
+    check_finite: bool = False,
+) -> Tensor:
+    """The plans T* themselves, (B, C, M, N, P, L), zero at padding, without gradient; by the plain solver.
+
+    Arguments and errors as in ``token_transport``.
+    """
+    problem = _problem(
+        image_tokens,
+        text_tokens,
+        text_lengths,
+        image_lengths,
+        image_weights,
+        text_weights,
+        plain.Stopping(eps, max_iter, stop, tol),
+        normalize,
+        memory,
+        check_finite,
+    )
+    return plain.token_plans(*problem)
+
+
+def _problem(
+    image_tokens,
+    text_tokens,
+    text_lengths,
+    image_lengths,
+    image_weights,
+    text_weights,
+    stopping,
+    normalize,
+    memory,
+    check_finite,
+):
+    """Checked arguments of ``plain.token_similarity``: marginals for lengths and weights, padding zeroed."""
+    _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
+    checks.check_solver(stopping.eps, stopping.max_iter, stopping.stop, stopping.tol)
+    image, image_mass = _masses("image", image_tokens, image_lengths, image_weights)
+    text, text_mass = _masses("text", text_tokens, text_lengths, text_weights)
+    if normalize:
+        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+    return image, text, image_mass, text_mass, _class_lengths(text_lengths), stopping, memory
+
+
+def _masses(side: str, tokens: Tensor, lengths: Tensor | None, weights: Tensor | None):
+    """Tokens with zeros behind the end of their set, and their masses."""
+    shape = tuple(tokens.shape[:3])
+    valid = valid_tokens(lengths, shape, tokens.device)
+    if weights is not None:
+        checks.check_weights(f"{side}_weights", weights, shape, valid)
+    if valid is not None:
+        tokens = tokens.masked_fill(~valid[..., None], 0)
+    return tokens, marginals(weights, valid, shape, tokens.device)
+
+
+def _class_lengths(text_lengths: Tensor | None) -> Tensor | None:
+    if text_lengths is None:
+        return None
+    lengths = text_lengths.cpu()
+    return lengths if lengths.ndim == 1 else lengths.amax(1)
+
+
+def _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite) -> None:
+    for name, tokens, expected in (
+        ("image_tokens", image_tokens, "(B, M, P, d)"),
+        ("text_tokens", text_tokens, "(C, N, L, d)"),
+    ):
+        checks.check_rank(name, tokens, expected)
+        checks.check_floating(name, tokens)
+        checks.check_not_empty(name, tokens)
+        if check_finite:
+            checks.check_finite_tensor(name, tokens)
+    checks.check_same_width("image_tokens", image_tokens, "text_tokens", text_tokens)
+    if text_lengths is not None:
+        checks.check_lengths("text_lengths", text_lengths, "text_tokens", text_tokens)
+    if image_lengths is not None:
+        checks.check_lengths("image_lengths", image_lengths, "image_tokens", image_tokens)
+
+
+def _check_result(similarity: Tensor) -> None:
+    if not torch.isfinite(similarity).all():
+        raise ValueError(
+            "token_transport met non-finite numbers: image_tokens or text_tokens hold NaN or infinity, "
+            "or are far from unit norm (normalize=True scales them)"
+        )
