@@ -1,5 +1,8 @@
-"""Checkpoints: ``<folder>/model.pth.tar-<epoch>``, ``<folder>/model-best.pth.tar`` and the file ``<folder>/checkpoint``,
-which names the latest of them."""
+"""Checkpoints.
+
+In the model's folder lie ``model.pth.tar-<epoch>``, ``model-best.pth.tar`` and the text file ``checkpoint``,
+which names the latest.
+"""
 
 import os
 import pickle
@@ -25,7 +28,7 @@ def save_checkpoint(
     remove_module_from_keys: bool = True,
     model_name: str = "",
 ) -> None:
-    """Save a checkpoint. A kill at any moment leaves the files of before or the new ones, none of them in part.
+    """Save a checkpoint. A kill at any moment leaves whole files: the ones of before or the new ones.
 
     Args:
         state: with at least "state_dict" and "epoch".
@@ -57,8 +60,8 @@ def save_checkpoint(
 def load_checkpoint(fpath: str | os.PathLike | None) -> Any:
     """Read a checkpoint, onto the devices it was saved from where there is a GPU, else onto the CPU.
 
-    Nothing in the file is executed. Where it holds objects other than tensors, numbers and containers of them (Dassl
-    saves schedulers and optimisers whole), :class:`dassl.utils.inert.Inert` stands in their place.
+    Nothing in the file is executed. Where it holds objects other than tensors, numbers and containers of them
+    (Dassl saves schedulers and optimisers whole), :class:`dassl.utils.inert.Inert` stands in their place.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -88,8 +91,14 @@ def resume_from_checkpoint(
 
     Returns:
         The number of epochs done, which is the epoch to start with.
+
+    Raises:
+        FileNotFoundError: the folder holds no checkpoint.
     """
-    name = (Path(fdir) / "checkpoint").read_text(encoding="utf-8").split("\n")[0]
+    latest = Path(fdir) / "checkpoint"
+    if not latest.is_file():
+        raise FileNotFoundError(f'No checkpoint in "{fdir}" (there is no file "{latest}")')
+    name = latest.read_text(encoding="utf-8").split("\n")[0]
     path = os.path.join(fdir, name)
     print(f'Loading checkpoint from "{path}"')
     checkpoint = load_checkpoint(path)

@@ -11,14 +11,14 @@ __all__ = ["read_image"]
 def read_image(path: str | os.PathLike) -> Image.Image:
     """Read an image as 8-bit RGB.
 
-    Grey, palette and CMYK images are converted; transparency is dropped; deeper grey values are scaled, not clipped.
+    Grey, palette and CMYK images are converted, transparency is dropped, 16-bit grey values are scaled.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, or not an image.
     """
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise FileNotFoundError(f'No image file at "{path}"') from None
     with file:
@@ -44,7 +44,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_rgb(grey: np.ndarray) -> Image.Image:
-    """(H, W) grey values of 8 or 16 bits, or within [0, 1], as RGB; PIL's own conversion clips them at 255."""
+    """(H, W) grey values of 8 or 16 bits, or within [0, 1], as RGB. PIL's own conversion clips them."""
     top = grey.max(initial=0)
     if top > 255:
         grey = grey / 257

@@ -13,8 +13,9 @@ __all__ = ["Logger", "setup_logger"]
 class Logger:
     """A text stream that writes to the console and to a file.
 
-    It is the console in all other respects (isatty, encoding, fileno). Lines reach the file as they are printed, so
-    a killed run keeps its log; text that begins with a carriage return, as progress bars write it, is left out.
+    It is the console in all other respects (isatty, encoding, fileno). Lines reach the file as they are
+    printed, so a killed run keeps its log; text that begins with a carriage return, as progress bars write it,
+    is left out.
     """
 
     def __init__(self, fpath: str | os.PathLike | None = None):
@@ -23,7 +24,7 @@ class Logger:
         self.file: TextIO | None = None
         if fpath is not None:
             mkdir_if_missing(os.path.dirname(fpath))
-            self.file = open(fpath, "w", buffering=1, encoding="utf-8")
+            self.file = open(fpath, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
 
     def __getattr__(self, name: str) -> Any:
         if name == "console":  # not set yet, or gone already
@@ -57,8 +58,8 @@ def setup_logger(output: str | os.PathLike | None = None) -> None:
     """From here on, write what is printed to ``<output>/log.txt`` too.
 
     Args:
-        output: a folder, or a file name that ends in .txt or .log; None: no log. An existing file is kept, and the
-            new one's name gets the time.
+        output: a folder, or a file name that ends in .txt or .log; None: no log. An existing file is kept,
+            and the new one's name gets the time.
     """
     if output is None:
         return

@@ -7,7 +7,7 @@ __all__ = ["Registry"]
 
 
 class UnknownNameError(KeyError, ValueError):
-    """A name that is not registered. Dassl raises a KeyError, whose text is quoted; this one reads as a line."""
+    """A name that is not registered. A KeyError as in Dassl, but its text is not quoted."""
 
     __str__ = Exception.__str__
 
@@ -51,7 +51,7 @@ class Registry:
         """The object of that name.
 
         Raises:
-            UnknownNameError: (a KeyError and a ValueError) there is none; the message lists the names there are.
+            UnknownNameError: (a KeyError and a ValueError) there is none; lists the names there are.
         """
         if name not in self._obj_map:
             names = ", ".join(sorted(self._obj_map)) or "nothing is registered"

@@ -31,9 +31,15 @@ __all__ = [
 
 
 def mkdir_if_missing(dirname: str | os.PathLike) -> None:
-    """Create a folder and its parents."""
-    if dirname:
-        os.makedirs(dirname, exist_ok=True)
+    """Create a folder and its parents.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    try:
+        os.makedirs(dirname or ".", exist_ok=True)
+    except OSError as error:
+        raise type(error)(f'Cannot create the folder "{dirname}" ({error.strerror})') from None
 
 
 def check_isfile(fpath: str | os.PathLike) -> bool:
@@ -103,7 +109,7 @@ def download_url(url: str, dst: str | os.PathLike) -> None:
 def set_random_seed(seed: int) -> None:
     """Seed Python, NumPy and PyTorch (all devices)."""
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (the global state is what transforms and samplers draw from)
     torch.manual_seed(seed)
     torch.cuda.manual_seed_all(seed)
 

@@ -16,7 +16,7 @@ __all__ = ["count_num_param", "init_network_weights", "open_all_layers", "open_s
 
 
 def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
-    """Number of parameters of a network, or in ``params``: tensors, or groups of them as an optimiser takes them."""
+    """Number of parameters of a network, or in ``params`` (tensors, or an optimiser's groups of them)."""
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is None:
@@ -54,7 +54,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
 
 
 def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
-    """Initialise convolutions and linear layers (weights by ``init_type``, biases zero) and norms (one, zero).
+    """Initialise convolutions and linear layers (weights by ``init_type``, biases 0) and norms (1, 0).
 
     Raises:
         NotImplementedError: ``init_type`` is not normal, xavier, kaiming or orthogonal.
