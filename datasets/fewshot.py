@@ -103,10 +103,11 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
         label_of = {item.path: item.label for item in available}
         strange = [item.path for item in drawn if label_of.get(item.path) != item.label]
         if strange:
+            leaked = sum(path in test for path in strange)
             raise ValueError(
-                f"{source} does not fit this split: {len(strange)} of its {len(drawn)} {part} images are not"
-                f" in the split's {part} part under the same label ({sum(path in test for path in strange)} are"
-                f" test images), first: {strange[0]}; move the file away to draw anew"
+                f"{source} does not fit: {len(strange)} of its {len(drawn)} {part} images are not in the"
+                f" {part} part of the split under the same label ({leaked} are test images),"
+                f" first: {strange[0]}; move the file away to draw anew"
             )
         counts = Counter(item.label for item in drawn)
         for label, there in sorted(Counter(label_of.values()).items()):

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Write ``text`` (UTF-8) under a temporary name and rename it to ``path``, in a folder made if need be."""
+    """Write ``text`` (UTF-8) under a temporary name and rename it to ``path``, making its folder."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = _temporary_name(path)
     try:

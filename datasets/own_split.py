@@ -29,6 +29,10 @@ def split_folders(
         )
         train_end = round(0.5 * len(items))
         val_end = train_end + round(0.2 * len(items))
+        if not 0 < train_end < val_end < len(items):
+            raise ValueError(
+                f"{os.path.join(image_dir, folder)} has {len(items)} images, too few for three parts"
+            )
         for part, chosen in zip(
             split, (items[:train_end], items[train_end:val_end], items[val_end:]), strict=True
         ):

@@ -1,7 +1,7 @@
 """CoOp's split format (``split_zhou_<Name>.json``) and what must hold for a split.
 
 The file is ``{"train": [[path, label, class name], ...], "val": [...], "test": [...]}`` with paths relative
-to the image folder. Source: the code of Zhou et al., Learning to Prompt for Vision-Language Models, IJCV 2022.
+to the image folder. Source: the code of Zhou et al., Learning to Prompt for Vision-Language Models, 2022.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ def load_split(path: str) -> Split:
         raise ValueError(f"{path} is not a JSON file: {error}") from None
     if not isinstance(content, dict) or set(content) != set(PARTS):
         raise ValueError(f"{path} is not a split file: its keys must be train, val and test")
+    for part in PARTS:
+        if not isinstance(content[part], list):
+            raise ValueError(f"{path} is not a split file: {part!r} must be a list")
     return Split(
         *([_item(row, f"{path}, {part}[{i}]") for i, row in enumerate(content[part])] for part in PARTS)
     )
@@ -54,6 +57,8 @@ def save_split(split: Split, path: str) -> None:
 def _item(row: object, where: str) -> Item:
     match row:
         case [str(path), int() | str() as label, str(classname)]:
+            if not str(label).lstrip("-").isdecimal():
+                raise ValueError(f"{where}: label {label!r} must be a number")
             if path.startswith("/") or ".." in path.split("/"):
                 raise ValueError(f"{where}: {path!r} must be a path below the image folder")
             return Item(path, int(label), classname)

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets.split import load_split, save_split
+from tools import ROOT
+from tools.check_images import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seven images of all kinds that can be read, and a file that is none and does not say it is."""
+    folder = tmp_path / "images"
+    (folder / "sub").mkdir(parents=True)
+    for mode in ("RGB", "L", "P", "CMYK", "1", "I;16"):
+        Image.new(mode, (9, 7)).save(folder / f"{mode.replace(';', '')}.{'jpg' if mode == 'CMYK' else 'png'}")
+    Image.effect_noise((64, 64), 50).save(folder / "sub" / "noise.JPEG")
+    (folder / "README.txt").write_text("no image")
+    return folder
+
+
+def test_good_images_of_all_kinds(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    main([str(folder)])
+    assert capsys.readouterr().out == "7 images checked, 0 cannot be read\n"
+
+
+def test_all_that_fail_are_listed_with_the_reason(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    whole = (folder / "sub" / "noise.JPEG").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[:-300])
+    (folder / "sub" / "text.png").write_text("no image")
+    (folder / "sub" / "empty.jpg").touch()
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--workers", "2"])
+    assert ended.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{folder}/cut.jpg: image file is truncated")
+    assert lines[1].startswith(f"{folder}/sub/empty.jpg: cannot identify")
+    assert lines[2].startswith(f"{folder}/sub/text.png: cannot identify")
+    assert lines[3:] == ["10 images checked, 3 cannot be read"]
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["a", "--root", "b", "--dataset-config-file", "c"], ["--root", "b"], ["none"]]
+)
+def test_a_users_mistake_is_one_line(args: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_data_set_from_any_folder(shared: Path, tmp_path: Path) -> None:
+    split = load_split(str(shared / "data" / "splits" / "split_zhou_EuroSAT.json"))
+    split = split._replace(train=split.train[::500], val=split.val[::500], test=split.test[::500])
+    for part in split:
+        for item in part:
+            path = tmp_path / "eurosat" / "2750" / item.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    save_split(split, str(tmp_path / "eurosat" / "split_zhou_EuroSAT.json"))
+    command = [sys.executable, str(ROOT / "tools" / "check_images.py"), "--root", str(tmp_path)]
+    config = str(ROOT / "configs" / "datasets" / "eurosat.yaml")
+    run = subprocess.run(
+        [*command, "--dataset-config-file", config], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 1, run.stderr
+    assert run.stdout.splitlines()[-1] == f"{sum(map(len, split))} images checked, 1 cannot be read"
+    assert run.stdout.splitlines()[-2].startswith(f"{path}: image file is truncated")
