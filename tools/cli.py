@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Iterator
@@ -100,8 +101,6 @@ def _worker_message(message: str) -> str:
 
 
 def _stdout_is_closed() -> bool:
-    try:
-        sys.__stdout__.flush()  # type: ignore[union-attr]
-    except BrokenPipeError:
-        return True
-    return False
+    poll = select.poll()
+    poll.register(sys.__stdout__.fileno(), 0)  # type: ignore[union-attr]
+    return any(event & select.POLLERR for _, event in poll.poll(0))
