@@ -1,0 +1,68 @@
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from torch.nn.functional import one_hot
+
+from dassl.config import get_cfg_default
+from dassl.evaluation import build_evaluator
+
+TRUE = [0, 0, 0, 1, 1, 2, 2, 2]
+PREDICTED = [0, 0, 1, 1, 1, 2, 0, 2]
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    cfg = get_cfg_default()
+    cfg.OUTPUT_DIR = str(tmp_path)
+    cfg.VERBOSE = False
+    return cfg
+
+
+def evaluate(cfg):
+    evaluator = build_evaluator(cfg, lab2cname={0: "cat", 1: "dog", 2: "owl"})
+    evaluator.process(torch.rand(3, 3), torch.tensor([0, 1, 2]))  # of an earlier evaluation
+    evaluator.reset()
+    for part in (slice(0, 5), slice(5, 8)):
+        evaluator.process(one_hot(torch.tensor(PREDICTED[part]), 3).float(), torch.tensor(TRUE[part]))
+    return evaluator, evaluator.evaluate()
+
+
+def test_results_and_printed_block(cfg, capsys):
+    evaluator, results = evaluate(cfg)
+    macro_f1 = 100 * f1_score(TRUE, PREDICTED, average="macro")
+    assert list(results) == ["accuracy", "error_rate", "macro_f1"]
+    assert list(results.values()) == pytest.approx([75, 25, macro_f1])
+    assert (evaluator._y_true, evaluator._y_pred) == (TRUE, PREDICTED)
+    assert capsys.readouterr().out == (
+        "=> result\n* total: 8\n* correct: 6\n"
+        f"* accuracy: 75.0%\n* error: 25.0%\n* macro_f1: {macro_f1:.1f}%\n"
+    )
+
+
+def test_per_class_result_and_confusion_matrix(cfg, capsys, tmp_path):
+    cfg.TEST.PER_CLASS_RESULT = True
+    cfg.TEST.COMPUTE_CMAT = True
+    _, results = evaluate(cfg)
+    assert results["perclass_accuracy"] == pytest.approx((200 / 3 + 100 + 200 / 3) / 3)
+    assert capsys.readouterr().out.splitlines()[6:] == [
+        "=> per-class result",
+        "* class: 0 (cat)\ttotal: 3\tcorrect: 2\tacc: 66.7%",
+        "* class: 1 (dog)\ttotal: 2\tcorrect: 2\tacc: 100.0%",
+        "* class: 2 (owl)\ttotal: 3\tcorrect: 2\tacc: 66.7%",
+        "* average: 77.8%",
+        f"Confusion matrix is saved to {tmp_path / 'cmat.pt'}",
+    ]
+    matrix = torch.load(tmp_path / "cmat.pt")
+    assert torch.allclose(matrix, torch.tensor([[2, 1, 0], [0, 3, 0], [1, 0, 2]]).double() / 3)
+
+
+def test_nothing_to_evaluate(cfg):
+    evaluator = build_evaluator(cfg, lab2cname={})
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluator.evaluate()
+
+
+def test_unknown_evaluator(cfg):
+    cfg.TEST.EVALUATOR = "Clasification"
+    with pytest.raises(ValueError, match="Classification"):
+        build_evaluator(cfg)
