@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from datasets.fewshot import rank
 from datasets.split import Item, Split
@@ -15,43 +15,56 @@ _SEED = "own split"
 def split_folders(
     image_dir: str, names: Mapping[str, str] | None = None, ignored: Collection[str] = ()
 ) -> Split:
-    """Split ``image_dir/<class>/<image>``: 50 % of each class to train, 20 % to validate and 30 % to test on.
+    """Split ``image_dir/<class>/<image>`` three ways, as ``split_three_ways`` does.
 
     Args:
         image_dir: holds one folder per class; labels follow their sorted names.
         names: class names of folders that are not named after their class.
         ignored: folders to leave out.
     """
+    folders = list_folders(image_dir, ignored)
+    return split_three_ways(
+        Item(f"{folder}/{file}", label, (names or {}).get(folder, folder))
+        for label, (folder, files) in enumerate(folders)
+        for file in files
+    )
+
+
+def split_three_ways(items: Iterable[Item]) -> Split:
+    """Split images: 50 % of each class to train, 20 % to validate and 30 % to test on.
+
+    Raises:
+        ValueError: when a class has too few images for that.
+    """
     split = Split([], [], [])
-    for label, (folder, files) in enumerate(list_folders(image_dir, ignored)):
-        items = rank(
-            [Item(f"{folder}/{file}", label, (names or {}).get(folder, folder)) for file in files], _SEED
-        )
-        train_end = round(0.5 * len(items))
-        val_end = train_end + round(0.2 * len(items))
-        if not 0 < train_end < val_end < len(items):
+    for ranked in _ranked_classes(items):
+        train_end = round(0.5 * len(ranked))
+        val_end = train_end + round(0.2 * len(ranked))
+        if not 0 < train_end < val_end < len(ranked):
             raise ValueError(
-                f"{os.path.join(image_dir, folder)} has {len(items)} images, too few for three parts"
+                f"class {ranked[0].classname!r} has {len(ranked)} images, too few for three parts"
             )
-        for part, chosen in zip(
-            split, (items[:train_end], items[train_end:val_end], items[val_end:]), strict=True
-        ):
-            part += chosen
+        split.train.extend(ranked[:train_end])
+        split.val.extend(ranked[train_end:val_end])
+        split.test.extend(ranked[val_end:])
     return split
 
 
-def split_off_val(items: list[Item], ratio: float = 0.2) -> tuple[list[Item], list[Item]]:
-    """Split training images into training and validation images, ``ratio`` of each class being the latter."""
-    classes: dict[int, list[Item]] = defaultdict(list)
-    for item in items:
-        classes[item.label].append(item)
+def split_off_val(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
+    """Split training images into training and validation images, 20 % of each class being the latter."""
     train, val = [], []
-    for label in sorted(classes):
-        ranked = rank(classes[label], _SEED)
-        count = round(ratio * len(ranked))
+    for ranked in _ranked_classes(items):
+        count = round(0.2 * len(ranked))
         val += ranked[:count]
         train += ranked[count:]
     return train, val
+
+
+def _ranked_classes(items: Iterable[Item]) -> Iterator[list[Item]]:
+    classes: dict[int, list[Item]] = defaultdict(list)
+    for item in items:
+        classes[item.label].append(item)
+    return (rank(classes[label], _SEED) for label in sorted(classes))
 
 
 def list_folders(image_dir: str, ignored: Collection[str] = ()) -> list[tuple[str, list[str]]]:

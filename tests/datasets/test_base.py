@@ -10,8 +10,8 @@ import torch
 
 from dassl.data.datasets import Datum
 from datasets.base import SplitDataset
-from datasets.split import Item, Split, load_split, save_split
-from tests.datasets.toy import Link, make_cfg, make_split
+from datasets.split import Split, load_split, save_split
+from tests.datasets.toy import Link, make_cfg, make_split, rows
 
 
 class Toy(SplitDataset):
@@ -30,13 +30,16 @@ def root(tmp_path: Path, link_images: Link) -> Path:
     return tmp_path
 
 
-def rows(data: list[Datum], root: Path) -> list[Item]:
-    return [Item(os.path.relpath(d.impath, root / "toy" / "images"), d.label, d.classname) for d in data]
-
-
 def test_a_declared_data_set_has_all_that_dassl_asks_for(root: Path) -> None:
     data = Toy(make_cfg(root))
-    assert Split(rows(data.train_x, root), rows(data.val, root), rows(data.test, root)) == make_split()
+    assert (
+        Split(
+            rows(data.train_x, root / "toy/images"),
+            rows(data.val, root / "toy/images"),
+            rows(data.test, root / "toy/images"),
+        )
+        == make_split()
+    )
     assert all(os.path.isfile(datum.impath) and os.path.isabs(datum.impath) for datum in data.train_x)
     assert (data.num_classes, data.classnames) == (5, [f"name {c}" for c in range(5)])
     assert data.lab2cname == {c: f"name {c}" for c in range(5)}
@@ -64,8 +67,8 @@ def test_the_draw_depends_on_nothing_but_split_shots_and_seed(
     states = random_states()
     second = Toy(make_cfg(elsewhere, shots=2, seed=3))
     assert random_states() == states
-    assert rows(first.train_x, root) == rows(second.train_x, elsewhere)
-    assert rows(first.val, root) == rows(second.val, elsewhere)
+    assert rows(first.train_x, root / "toy/images") == rows(second.train_x, elsewhere / "toy/images")
+    assert rows(first.val, root / "toy/images") == rows(second.val, elsewhere / "toy/images")
     assert (
         first.few_shot_hash == second.few_shot_hash != Toy(make_cfg(elsewhere, shots=2, seed=4)).few_shot_hash
     )
@@ -104,7 +107,7 @@ def test_eight_processes_that_start_at_once_have_one_draw(root: Path) -> None:
     assert all(result == got[0] for result in got)
     assert [p.name for p in (root / "toy" / "split_fewshot").iterdir()] == ["shot_3-seed_1.json"]
     assert (
-        rows(Toy(make_cfg(root, shots=3)).train_x, root)
+        rows(Toy(make_cfg(root, shots=3)).train_x, root / "toy/images")
         == load_split(str(root / "toy" / "split_fewshot" / "shot_3-seed_1.json")).train
     )
 
@@ -163,7 +166,7 @@ def test_an_own_split_is_announced_in_every_run_and_gives_way_to_the_published(
         assert "WARNING" in out
         assert str(published) in out
         assert "NOT COMPARABLE" in out
-    assert rows(data.train_x, root) == make_split().train
+    assert rows(data.train_x, root / "toy/images") == make_split().train
     assert load_split(str(root / "toy" / "split_own_ToyWithReader.json")) == make_split()
     assert not published.exists()
     published.write_text(text)

@@ -1,5 +1,6 @@
 """Splits and configs to test with."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -7,9 +8,11 @@ from hypothesis import strategies as st
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DatasetBase, Datum
 from datasets.split import Item, Split
 
 Link = Callable[[Path, Iterable[str]], None]
+LayOut = Callable[[str, str, str], Split]
 
 
 def make_cfg(root: Path, shots: int = -1, seed: int = 1, subset: str | None = None) -> CfgNode:
@@ -20,6 +23,16 @@ def make_cfg(root: Path, shots: int = -1, seed: int = 1, subset: str | None = No
     if subset is not None:
         cfg.DATASET.SUBSAMPLE_CLASSES = subset
     return cfg
+
+
+def rows(data: list[Datum] | None, image_dir: Path) -> list[Item]:
+    """The data of a data set as a split has them."""
+    return [Item(os.path.relpath(d.impath, image_dir), d.label, d.classname) for d in data or []]
+
+
+def sizes(data: DatasetBase) -> tuple[int, int, int, int]:
+    """Numbers of classes and of training, validation and test images."""
+    return data.num_classes, len(data.train_x), len(data.val or []), len(data.test)
 
 
 def make_split(classes: int = 5, train: int = 6, val: int = 5, test: int = 4) -> Split:

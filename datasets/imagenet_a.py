@@ -1,0 +1,13 @@
+"""ImageNet-A: photographs that classifiers get wrong (Hendrycks et al., CVPR 2021)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.imagenet import ImageNetVariant
+
+
+@DATASET_REGISTRY.register()
+class ImageNetA(ImageNetVariant):
+    """7,500 images for testing only, in 200 of the ImageNet classes."""
+
+    dataset_dir = "imagenet-adversarial"
+    image_dir = "imagenet-a"
+    template = "a photo of a {}."

@@ -1,0 +1,21 @@
+"""The text files that archives come with: lists of images and of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file without the white space around them, and without empty ones."""
+    with open(path, encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def look_up(table: Mapping[str, Value], name: str, source: str) -> Value:
+    """``table[name]``; a ValueError says that ``source`` has no such name."""
+    if name not in table:
+        raise ValueError(f"{source} has no {name!r}")
+    return table[name]

@@ -1,0 +1,30 @@
+"""Oxford Flowers 102 (Nilsback and Zisserman, ICVGIP 2008)."""
+
+import json
+import os
+
+from scipy.io import loadmat
+
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.base import SplitDataset
+from datasets.own_split import split_three_ways
+from datasets.split import Item, Split
+
+
+@DATASET_REGISTRY.register()
+class OxfordFlowers(SplitDataset):
+    """8,189 images in 102 classes: 4,093 / 1,633 / 2,463 in the published split."""
+
+    dataset_dir = "oxford_flowers"
+    image_dir = "jpg"
+    split_file = "split_zhou_OxfordFlowers.json"
+    template = "a photo of a {}, a type of flower."
+
+    def read_split(self) -> Split:
+        with open(os.path.join(self.dataset_dir, "cat_to_name.json"), encoding="utf-8") as file:
+            names = json.load(file)
+        labels = loadmat(os.path.join(self.dataset_dir, "imagelabels.mat"))["labels"][0]
+        return split_three_ways(
+            Item(f"image_{i:05}.jpg", int(label) - 1, names[str(label)])
+            for i, label in enumerate(labels, start=1)
+        )
