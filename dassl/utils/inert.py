@@ -1,9 +1,9 @@
 """Reading a pickle without running it.
 
 A pickle names classes and functions, and reading it calls them with arguments of the file's choice.
-Checkpoints as Dassl writes them hold live optimiser and scheduler objects, so torch's ``weights_only`` refuses
-them. Here a name stands for what rebuilds tensors and plain containers, and every other name for a class that
-only keeps what it is given: nothing of the file's choice is imported or called.
+Checkpoints as Dassl writes them hold live optimiser and scheduler objects, so torch's ``weights_only``
+refuses them. Here a name stands for what rebuilds tensors and plain containers, and every other name for a
+class that only keeps what it is given: nothing of the file's choice is imported or called.
 """
 
 import pickle
@@ -19,14 +19,20 @@ import torch
 class Inert:
     """Stands for an object that is not rebuilt; keeps its ``state`` and its ``items``."""
 
+    state: Any
+    items: list[Any]
+
     def __new__(cls, *args: Any, **kwargs: Any) -> "Inert":
         self = super().__new__(cls)
-        self.state: Any = None
-        self.items: list[Any] = []
+        self.state = None
+        self.items = []
         return self
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__}, not rebuilt>"
 
     def __setstate__(self, state: Any) -> None:
         self.state = state

@@ -14,8 +14,8 @@ class Logger:
     """A text stream that writes to the console and to a file.
 
     It is the console in all other respects (isatty, encoding, fileno). Lines reach the file as they are
-    printed, so a killed run keeps its log; text that begins with a carriage return, as progress bars write it,
-    is left out.
+    printed, so a killed run keeps its log; text that begins with a carriage return, as progress bars write
+    it, is left out.
     """
 
     def __init__(self, fpath: str | os.PathLike | None = None):
@@ -71,4 +71,4 @@ def setup_logger(output: str | os.PathLike | None = None) -> None:
     logger = Logger(fpath)
     if isinstance(sys.stdout, Logger):
         sys.stdout.close()
-    sys.stdout = logger  # type: ignore[assignment]
+    sys.stdout = logger

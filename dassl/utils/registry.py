@@ -1,6 +1,5 @@
 """Names of trainers, data sets, evaluators ... and the classes they stand for."""
 
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Registry"]
@@ -26,7 +25,7 @@ class Registry:
         self._name = name
         self._obj_map: dict[str, Any] = {}
 
-    def register(self, obj: Any = None, force: bool = False) -> Callable[[Any], Any] | None:
+    def register(self, obj: Any = None, force: bool = False) -> Any:
         """Register ``obj`` under its ``__name__``; without ``obj``, a decorator that does so.
 
         Raises:

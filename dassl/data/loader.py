@@ -1,0 +1,176 @@
+"""A DataLoader whose batches depend on the global random states at an epoch's start, and on nothing else.
+
+Not on the number of workers, nor on what a worker did before: when an epoch begins, the main process draws a
+seed and the order of the images; each image is then read and augmented under random states made from that
+seed and its place in the epoch. So a run that restores the global states at an epoch's start repeats the
+epoch bit by bit.
+"""
+
+import copy
+import random
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+__all__ = ["EpochLoader"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PREFETCH = 2  # batches that a worker prepares ahead, torch's default
+
+
+class EpochLoader(DataLoader):
+    """See the module's docstring. Workers live as long as the loader.
+
+    Args:
+        dataset: any map-style data set; it may use the global random states freely.
+        sampler: draws from the global random states when it is iterated.
+        num_workers: fewer are started where the shared memory has no room for the batches of all.
+        batch_bytes: size of a batch, an estimate.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        sampler: Sampler[int],
+        num_workers: int = 0,
+        drop_last: bool = False,
+        pin_memory: bool = False,
+        batch_bytes: int = 0,
+    ):
+        num_workers = _workers_that_fit(num_workers, batch_bytes)
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            drop_last=drop_last,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            # torch seeds its workers from this; a loader without one would take from the global state, and
+            # only when it starts its workers.
+            generator=torch.Generator(),
+        )
+        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last))
+        self._sent: list[Any] = []
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self._iterator is not None and self._dataset_changed():
+            self._iterator = None  # workers hold the data set as it was; new ones are started
+        self._epoch.draw()
+        return _batches(super().__iter__())
+
+    def _get_iterator(self) -> Any:
+        # torch's iterators see the seeded data set and its (index, seed) pairs; whoever looks at the loader
+        # sees the data set and the sampler that it was given.
+        self._sent = list(vars(self.dataset).values())
+        seen_by_torch = copy.copy(self)
+        vars(seen_by_torch).update(dataset=_Seeded(self.dataset), batch_sampler=self._epoch)
+        return DataLoader._get_iterator(seen_by_torch)
+
+    def _dataset_changed(self) -> bool:
+        now = list(vars(self.dataset).values())
+        return len(now) != len(self._sent) or any(a is not b for a, b in zip(now, self._sent))
+
+
+class _Epoch:
+    """The batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
+
+    def __init__(self, batch_sampler: BatchSampler):
+        self.batch_sampler = batch_sampler
+
+    def draw(self) -> None:
+        self.seed = int(torch.empty((), dtype=torch.int64).random_())
+        self.batches = list(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        return self._pairs(self.seed, self.batches)
+
+    @staticmethod
+    def _pairs(seed: int, batches: list[list[int]]) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        place = 0
+        for batch in batches:
+            yield [(index, (seed, place + i)) for i, index in enumerate(batch)]
+            place += len(batch)
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class _Seeded(Dataset):
+    """A data set whose items are made under random states of their own."""
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, pair: tuple[int, tuple[int, int]]) -> Any:
+        index, entropy = pair
+        with _random_states(entropy):
+            return self.dataset[index]
+
+
+@contextmanager
+def _random_states(entropy: tuple[int, ...]) -> Iterator[None]:
+    """Random states of Python, NumPy and PyTorch (CPU) made from ``entropy``; those of before come back."""
+    before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
+    for_python, for_numpy, for_torch = np.random.SeedSequence(entropy).generate_state(3)
+    random.seed(int(for_python))
+    np.random.seed(for_numpy)  # noqa: NPY002
+    torch.default_generator.manual_seed(int(for_torch))  # torch.manual_seed would seed the GPU's too
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.default_generator.set_state(before[2])
+
+
+def _batches(iterator: Iterator[Any]) -> Iterator[Any]:
+    """Pass batches on; an error that this checkout's code raised in a worker comes out as it was raised."""
+    try:
+        yield from iterator
+    except (ValueError, OSError) as error:
+        message = _message_in_worker(error)
+        if message is None:
+            raise
+        raise type(error)(message) from None
+
+
+def _message_in_worker(error: Exception) -> str | None:
+    """The message of an error that code of this checkout raised in a worker.
+
+    torch raises an error of the same type whose message is the worker's traceback; for errors that come from
+    elsewhere, which are bugs, that traceback is what one wants to see.
+    """
+    text = str(error)
+    if not re.match(r"Caught \w+ in DataLoader worker", text):
+        return None
+    raised_in = re.findall(r'^  File "(.+)", line \d+', text, re.MULTILINE)
+    if not raised_in or CHECKOUT not in Path(raised_in[-1]).parents or "site-packages" in raised_in[-1]:
+        return None
+    name = type(error).__name__
+    return re.split(rf"^(?:[\w.]+\.)?{name}: ", text, flags=re.MULTILINE)[-1].strip()
+
+
+def _workers_that_fit(num_workers: int, batch_bytes: int) -> int:
+    """Workers hand batches over in shared memory; where it is full, they die of a bus error."""
+    if num_workers == 0 or batch_bytes == 0:
+        return num_workers
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:  # not Linux
+        return num_workers
+    fitting = min(num_workers, free // (2 * PREFETCH * batch_bytes))  # half is left to others
+    if fitting < num_workers:
+        print(f"* shared memory (/dev/shm) has room for {fitting} data loader workers, not {num_workers}")
+    return fitting
