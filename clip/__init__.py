@@ -1,0 +1,25 @@
+"""CLIP's two towers with one hook for prompts, on open_clip's models."""
+
+from .image_tower import ImageFeatures, ImageTower
+from .load import load
+from .model import CLIP, PRECISIONS
+from .text_prompts import Layout, TextPrompts
+from .text_tower import TextFeatures, TextTower
+from .tokenizer import CONTEXT_LENGTH, EOT, SOS, encode, tokenize
+
+__all__ = [
+    "CLIP",
+    "CONTEXT_LENGTH",
+    "EOT",
+    "PRECISIONS",
+    "SOS",
+    "ImageFeatures",
+    "ImageTower",
+    "Layout",
+    "TextFeatures",
+    "TextPrompts",
+    "TextTower",
+    "encode",
+    "load",
+    "tokenize",
+]

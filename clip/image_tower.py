@@ -1,0 +1,109 @@
+"""CLIP's image tower with visual prompts."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+from .blocks import finish, heads, layer_norm, require_plain
+
+
+class ImageFeatures(NamedTuple):
+    """What the tower returns, in the joint space and not normalised."""
+
+    summary: Tensor  #: (B, M, d), the class token
+    tokens: Tensor | None  #: (B, M, P, d), every other output token: patches, then prompts
+
+
+class ImageTower(nn.Module):
+    """open_clip's image tower; a plain ViT takes prompts, any other kind only images.
+
+    Visual prompts (VPT, Jia et al. 2022) are ``n`` extra tokens behind the patches, added after the positional
+    embedding and before ``ln_pre``. Deep prompts replace their outputs at the input of blocks 2..D.
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual: Any = visual
+        self.obstacle = _why_not_promptable(visual)
+
+    @property
+    def width(self) -> int:
+        """Width of the tower's tokens, and so of a visual prompt."""
+        self._require_promptable()
+        return self.visual.class_embedding.shape[0]
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks, the largest possible prompt depth."""
+        self._require_promptable()
+        return len(self.visual.transformer.resblocks)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        size = self.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    def forward(
+        self, images: Tensor, prompts: Tensor | None = None, deep: Tensor | None = None, tokens: bool = False
+    ) -> ImageFeatures:
+        """Encode every image once per visual prompt.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            prompts: (M, n, w) shallow visual prompts; None encodes the plain image (M = 1).
+            deep: (D - 1, M, n, w), the replacements at the input of blocks 2..D.
+            tokens: also return the output tokens; otherwise the last block computes the class token alone.
+        """
+        if self.obstacle is not None:
+            if prompts is not None or tokens:
+                self._require_promptable()
+            return ImageFeatures(self.visual(images.to(self._dtype()))[:, None], None)
+
+        visual, dtype = self.visual, self._dtype()
+        patches = visual.conv1(images.to(dtype)).flatten(2).transpose(1, 2)
+        start = visual.class_embedding.to(dtype).expand(len(images), 1, -1)
+        x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(dtype)
+
+        copies = 1 if prompts is None else len(prompts)
+        x = x[:, None].expand(-1, copies, -1, -1)
+        if prompts is not None:
+            x = torch.cat([x, prompts.to(x.dtype).expand(len(images), -1, -1, -1)], dim=2)
+        x = layer_norm(x.flatten(0, 1), visual.ln_pre)
+
+        blocks = visual.transformer.resblocks
+        for i, block in enumerate(blocks):
+            if deep is not None and 0 < i <= len(deep):
+                fresh = deep[i - 1].to(x.dtype).repeat(len(images), 1, 1)
+                x = torch.cat([x[:, : -fresh.shape[1]], fresh], dim=1)
+            q, k, v = heads(block, x)
+            if block is blocks[-1] and not tokens:
+                x, q = x[:, :1], q[:, :, :1]
+            x = finish(block, x, F.scaled_dot_product_attention(q, k, v))
+
+        x = layer_norm(x, visual.ln_post) @ visual.proj.to(x.dtype)
+        x = x.unflatten(0, (-1, copies))
+        return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
+
+    def _dtype(self) -> torch.dtype:
+        return next(p.dtype for p in self.visual.parameters() if p.dim() == 4)  # a convolution's weight
+
+    def _require_promptable(self) -> None:
+        if self.obstacle is not None:
+            raise ValueError(f"visual prompts need a plain ViT, this image tower is not one: {self.obstacle}")
+
+
+def _why_not_promptable(visual: Any) -> str | None:
+    if not isinstance(visual, VisionTransformer):
+        return type(visual).__name__
+    if (
+        visual.attn_pool is not None
+        or visual.pool_type != "tok"
+        or visual.final_ln_after_pool
+        or visual.proj is None
+    ):
+        return "its summary is not the class token"
+    require_plain(visual.transformer.resblocks, "image tower")
+    return None

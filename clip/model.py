@@ -1,0 +1,57 @@
+"""A loaded CLIP: two frozen, promptable towers and the temperature."""
+
+import hashlib
+from typing import Any
+
+import torch
+from open_clip.model import convert_weights_to_lp
+from torch import Tensor, nn
+
+from .image_tower import ImageTower
+from .text_tower import TextTower
+
+PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+
+
+class CLIP(nn.Module):
+    """Frozen towers of one open_clip model.
+
+    Attributes:
+        name: as the user wrote it.
+        hash: sha256 over names and fp32 values of all weights, first 16 hex digits; the same weights give the same
+            hash whatever file they came from and whatever precision they run in.
+        image: ImageTower.
+        text: TextTower.
+        logit_scale: scalar, the logarithm of the inverse temperature.
+    """
+
+    def __init__(self, model: Any, name: str, precision: str = "fp32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is unknown, choose from: {', '.join(PRECISIONS)}")
+        self.name = name
+        self.hash = _hash(model)
+        model.requires_grad_(False).eval()
+        if precision == "fp16":
+            convert_weights_to_lp(model, dtype=torch.float16)
+        self.image = ImageTower(model.visual)
+        self.text = TextTower(getattr(model, "text", model))
+        self.logit_scale = model.logit_scale
+
+    @property
+    def joint_width(self) -> int:
+        """d, the width of the space that both towers map to."""
+        projection = self.text.text_projection
+        return projection.shape[1] if isinstance(projection, Tensor) else projection.out_features
+
+    def train(self, mode: bool = True) -> "CLIP":
+        """The towers stay in evaluation mode: they are frozen."""
+        return super().train(False)
+
+
+def _hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""A text prompt in its two parts: the beginning that all classes share, and each class's own tokens.
+
+Attention in CLIP's text tower is causal, so the activations of the beginning (start token, context, frozen template
+words) are the same for every class, and positions behind a class's end of text never matter. A batch of prompts is
+therefore a small forest: R roots, and under every root C branches, one for each class::
+
+    [SOS v1 v2 of a] --+-- [river . EOT]
+                       +-- [annual crop land . EOT]
+
+The roots' and branches' tokens are computed once each; padding is not computed at all.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .tokenizer import CONTEXT_LENGTH, EOT, SOS, check_length, encode
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a forest stand. All lengths are in tokens.
+
+    Attributes:
+        roots: length of each of the R roots; shorter ones are padded to the longest, K.
+        branches: length of each of the C branches, the same under every root; T is their sum.
+        ends: position of the end-of-text token in each branch.
+        tokens: number of output tokens of each class that are asked for, counted from the start token on;
+            empty when only summaries are.
+    """
+
+    roots: tuple[int, ...]
+    branches: tuple[int, ...]
+    ends: tuple[int, ...]
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def longest_root(self) -> int:
+        return max(self.roots)
+
+    @property
+    def starts(self) -> Tensor:
+        """(C,) position of each branch's first token among the T."""
+        lengths = torch.tensor(self.branches)
+        return lengths.cumsum(0) - lengths
+
+    def positions(self) -> Tensor:
+        """(R, K + T) position of every token in its text, the index into the positional embedding."""
+        inside = torch.cat([torch.arange(n) for n in self.branches])
+        root = torch.arange(self.longest_root)
+        return torch.stack([torch.cat([root, length + inside]) for length in self.roots])
+
+    def padded(self) -> Tensor:
+        """(C, S) index of each branch's tokens among the T, S the longest; behind a branch its last token again."""
+        steps = torch.arange(max(self.branches))
+        last = torch.tensor(self.branches)[:, None] - 1
+        return self.starts[:, None] + torch.minimum(steps, last)
+
+    def packed(self) -> Tensor:
+        """(T,) where the branches' tokens stand in the padded (C * S)."""
+        longest = max(self.branches)
+        return torch.cat([c * longest + torch.arange(n) for c, n in enumerate(self.branches)])
+
+    def visible(self) -> Tensor:
+        """(R, S, K + S) True where a branch's token may look: all of its root, and its branch up to itself."""
+        longest = max(self.branches)
+        root = torch.arange(self.longest_root) < torch.tensor(self.roots)[:, None]
+        own = torch.ones(longest, longest, dtype=torch.bool).tril()
+        return torch.cat([root[:, None].expand(-1, longest, -1), own.expand(len(self.roots), -1, -1)], dim=-1)
+
+    def read_out(self) -> Tensor:
+        """(R, C, L) index among the K + T of each class's first ``tokens`` outputs; behind them the last again."""
+        steps = torch.arange(max(self.tokens))
+        count = torch.tensor(self.tokens)[:, None]
+        steps = torch.minimum(steps, count - 1)  # (C, L)
+        rows = []
+        for length in self.roots:
+            branch = self.longest_root + self.starts[:, None] + (steps - length)
+            rows.append(torch.where(steps < length, steps, branch))
+        return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class TextPrompts:
+    """Token embeddings of a forest, without positions.
+
+    Attributes:
+        root: (R, K, w).
+        branch: (T, w), shared by all roots.
+        layout: where they stand.
+    """
+
+    root: Tensor
+    branch: Tensor
+    layout: Layout
+
+
+def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:
+    """Token ids of plain texts as one root, their longest common beginning, and a branch each, with the end of text.
+
+    Raises:
+        ValueError: a text is longer than the context; it is named.
+    """
+    rows = [[SOS, *encode(text), EOT] for text in texts]
+    for row, text in zip(rows, texts, strict=True):
+        check_length(len(row), CONTEXT_LENGTH, text)
+    shortest = min(map(len, rows)) - 1  # every branch keeps its end of text
+    shared = 0
+    while shared < shortest and all(row[shared] == rows[0][shared] for row in rows):
+        shared += 1
+    return rows[0][:shared], [row[shared:] for row in rows]
