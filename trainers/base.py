@@ -1,0 +1,142 @@
+"""What every prompt trainer shares: the frozen backbone, the step, precision, checkpoints, evaluation."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+import clip
+from dassl.engine import TrainerX
+from dassl.metrics import compute_accuracy
+from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import count_num_param, load_checkpoint
+
+from .checkpoint import find_checkpoint, load_learned
+from .prompt_model import PromptModel
+
+DEFAULT_TEMPLATE = "a photo of a {}."
+_AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
+
+
+class Release(NamedTuple):
+    """A released trainer that one of ours reproduces.
+
+    Attributes:
+        section: its part of the config, whose keys are called alike here.
+        settings: keys of our section that make ours do what it does.
+        only: its keys that do not exist here, with the one value that is covered.
+    """
+
+    section: str
+    settings: dict[str, Any]
+    only: dict[str, Any]
+
+
+class PromptTrainer(TrainerX):
+    """Trains the parameters of a PromptModel around a frozen CLIP; a method says which, in its own file.
+
+    Class attributes of a method:
+        model_class: its PromptModel.
+        model_name: the checkpoint's folder, as in the method's release.
+        section: its part of the config, ``cfg.TRAINER[section]``, declared by ``extend_cfg``.
+        released_as: released trainers under other names that this one reproduces.
+
+    ``PREC`` of a method: fp32; fp16 (towers in half precision, prompts, loss and transport in fp32); amp (fp16 autocast
+    with loss scaling); bf16 (autocast).
+    """
+
+    model_class: type[PromptModel]
+    model_name = "prompt_learner"
+    section: str
+    released_as: dict[str, Release] = {}
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        """Declare the method's keys and defaults."""
+
+    def precision(self) -> str:
+        return self.cfg.TRAINER[self.section].PREC
+
+    def build_model(self) -> None:
+        cfg, backbone = self.cfg, self.cfg.MODEL.BACKBONE.NAME
+        print(f"Loading CLIP (backbone: {backbone})")
+        towers = clip.load(backbone, self.precision()).to(self.device)
+        self.backbone_hash = towers.hash
+        if tuple(cfg.INPUT.SIZE) != towers.image.image_size:
+            raise ValueError(
+                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
+            )
+        template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
+
+        print("Building the prompts")
+        self.model: Any = self.model_class(cfg, towers, self.dm.dataset.classnames, template).to(self.device)
+        self.model.about["trainer"] = type(self).__name__
+        if cfg.MODEL.INIT_WEIGHTS:
+            self._load(cfg.MODEL.INIT_WEIGHTS)
+        print(f"Learnable parameters: {count_num_param(self.model):,}")
+        for name, parameter in self.model.named_parameters():
+            print(f"  {name} {tuple(parameter.shape)}")
+
+        self.optim: Any = None
+        self.sched: Any = None
+        if count_num_param(self.model):
+            self.optim = build_optimizer(self.model, cfg.OPTIM)
+            self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.register_model(self.model_name, self.model, self.optim, self.sched)
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
+        self._texts: Any = None
+
+    def autocast(self) -> AbstractContextManager:
+        """The context that a step and an evaluation run in."""
+        dtype = _AUTOCAST.get(self.precision())
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        images, labels = self.parse_batch_train(batch)
+        with self.autocast():
+            loss, logits = self.model.loss(images, labels)
+        if self.scaler is None:
+            self.model_backward_and_update(loss)
+        else:
+            self.optim.zero_grad()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        return {"loss": loss.item(), "acc": compute_accuracy(logits, labels)[0].item()}
+
+    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
+        self._texts = None
+        super().set_model_mode(mode, names)
+
+    @torch.no_grad()
+    def model_inference(self, input: Tensor) -> Tensor:
+        """Logits (B, C); the class texts are encoded once per evaluation."""
+        with self.autocast():
+            if self._texts is None:
+                self._texts = self.model.encode_texts()
+            return self.model.logits(input, self._texts)
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load learnable parameters from ``<directory>/<model name>``, ours or the method's release's.
+
+        Raises:
+            FileNotFoundError: no such checkpoint; what exists is listed.
+            ValueError: it is another method's, backbone's or number of classes'.
+        """
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given")
+            return
+        self._load(find_checkpoint(directory, self.model_name, epoch))
+
+    def _load(self, path: Any) -> None:
+        checkpoint = load_checkpoint(str(path))
+        load_learned(self.model, checkpoint.get("state_dict", checkpoint), str(path))
+        self._texts = None
+        print(f"Loaded {self.model_name} from {path} (epoch {checkpoint.get('epoch', 'unknown')})")

@@ -1,0 +1,139 @@
+"""MMTPA: multi-mode token-level prompt alignment across modalities (Wang et al., NeurIPS 2023, arXiv 2309.13847).
+
+M visual and N textual prompts give an image M and a class N points; each point is itself a set of tokens. How alike
+image and class are is decided by optimal transport between the points, whose cost in every cell is a cosine distance
+plus the optimal transport between the two sets of tokens behind it.
+
+Two variants. ``paper`` follows the text: distances at both levels, gradient through the costs of both. ``release``
+reproduces the authors' code (trainer MMP of "ALIGN"): the token level yields a similarity that is added to the prompt
+cost, only the global cosines are scored, and no gradient reaches the tokens.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode
+
+from alignment import hierarchical_transport
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, Release
+from .prompt_model import PromptModel
+from .text_context import TextContext
+from .visual_prompts import FreeVisualPrompts, Projection
+
+VARIANTS = ("paper", "release")
+
+
+class Texts(NamedTuple):
+    points: Tensor  #: (C, N, d), unit norm
+    tokens: Tensor | None  #: (C, N, L, d), unit norm
+    lengths: Tensor  #: (C,) valid tokens
+
+
+class MMTPAModel(PromptModel):
+    """N text prompts of n tokens, M visual prompts: projected from the text ones if M = N, else free."""
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        self.options = options = cfg.TRAINER.MMTPA
+        if options.VARIANT not in VARIANTS:
+            raise ValueError(
+                f"TRAINER.MMTPA.VARIANT is {options.VARIANT!r}, choose from: {', '.join(VARIANTS)}"
+            )
+        n_text, n_vision = options.TEXT_PROMPT_NUMBER, options.VISION_PROMPT_NUMBER
+        depth_text, depth_vision = options.TEXT_PROMPT_DEPTH, options.VISION_PROMPT_DEPTH
+        if min(n_text, n_vision) < 1:
+            raise ValueError(
+                f"TRAINER.MMTPA: {n_text} text and {n_vision} visual prompts, at least one each is needed"
+            )
+
+        sentences = options.CTX_INIT.split("\t")[:n_text]
+        sentences += [""] * (n_text - len(sentences))
+        self.context = TextContext(
+            clip,
+            classnames,
+            options.N_CTX,
+            sentences=sentences,
+            depth=depth_text,
+            tokens=options.HIERARCHICAL,
+        )
+        if n_text == n_vision:
+            if depth_vision > depth_text:
+                raise ValueError(
+                    f"TRAINER.MMTPA.VISION_PROMPT_DEPTH is {depth_vision}: visual prompts are projected from the "
+                    f"text ones, at most TEXT_PROMPT_DEPTH ({depth_text}) layers"
+                )
+            self.projection = Projection(clip, depth_vision)
+        else:
+            self.visual = FreeVisualPrompts(clip, n_vision, options.N_CTX, depth_vision)
+
+    def visual_prompts(self) -> tuple[Tensor, Tensor | None]:
+        """Shallow (M, n, w_v) and deep (D - 1, M, n, w_v)."""
+        if hasattr(self, "visual"):
+            return self.visual()
+        return self.projection(self.context.ctx, self.context.deep_prompts())
+
+    def encode_texts(self) -> Texts:
+        features = self.clip.text(self.context(), self.context.deep_prompts())
+        tokens = None if features.tokens is None else F.normalize(features.tokens.float(), dim=-1)
+        points = F.normalize(features.summary.float(), dim=-1)
+        return Texts(points, tokens, points.new_tensor(self.context.layout.tokens).long())
+
+    def logits(self, images: Tensor, texts: Texts) -> Tensor:
+        options = self.options
+        features = self.clip.image(images, *self.visual_prompts(), tokens=options.HIERARCHICAL)
+        tokens = None if features.tokens is None else F.normalize(features.tokens.float(), dim=-1)
+        similarity = hierarchical_transport(
+            F.normalize(features.summary.float(), dim=-1),
+            texts.points,
+            tokens,
+            texts.tokens,
+            texts.lengths if options.HIERARCHICAL else None,
+            variant=options.VARIANT,
+            beta=options.BETA,
+            eps=options.EPS,
+            max_iter=options.MAX_ITER,
+        )
+        return self.clip.logit_scale.exp() * similarity
+
+    def released_names(self) -> dict[str, str]:
+        modules = {
+            "context.ctx": "ctx",
+            "context.deep": "compound_prompts_text",
+            "projection.shallow": "proj",
+            "projection.deep": "compound_prompt_projections",
+        }
+        ours = [name for name, _ in self.named_parameters()]
+        return {
+            name: f"prompt_learner.{released}{name.removeprefix(module)}"
+            for name in ours
+            for module, released in modules.items()
+            if name == module or name.startswith(f"{module}.")
+        }
+
+
+@TRAINER_REGISTRY.register()
+class MMTPA(PromptTrainer):
+    model_class = MMTPAModel
+    model_name = "MultiModalPromptLearner"
+    section = "MMTPA"
+    released_as = {"MMP": Release("MMP", settings={"VARIANT": "release"}, only={"USECT": False})}
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        cfg.TRAINER.MMTPA = CfgNode()
+        cfg.TRAINER.MMTPA.VARIANT = "paper"  # paper or release
+        cfg.TRAINER.MMTPA.N_CTX = 2  # n, context tokens of a prompt
+        cfg.TRAINER.MMTPA.CTX_INIT = "a photo of a"  # sentences separated by tabs, one for each text prompt
+        cfg.TRAINER.MMTPA.PREC = "fp16"  # one of clip.PRECISIONS
+        cfg.TRAINER.MMTPA.TEXT_PROMPT_NUMBER = 4  # N
+        cfg.TRAINER.MMTPA.VISION_PROMPT_NUMBER = 4  # M
+        cfg.TRAINER.MMTPA.TEXT_PROMPT_DEPTH = 9  # D, with the shallow prompts
+        cfg.TRAINER.MMTPA.VISION_PROMPT_DEPTH = 9
+        cfg.TRAINER.MMTPA.HIERARCHICAL = True  # False: transport between prompts alone
+        cfg.TRAINER.MMTPA.BETA = 1.0  # weight of the token level in the prompt cost
+        cfg.TRAINER.MMTPA.EPS = 0.1  # entropic regularisation of both levels
+        cfg.TRAINER.MMTPA.MAX_ITER = 100  # ceiling of the scaling iterations

@@ -1,0 +1,151 @@
+"""Learnable context tokens around class names: the text prompts of every method here."""
+
+import torch
+from torch import Tensor, nn
+
+from clip import CLIP, EOT, SOS, Layout, TextPrompts, encode
+from clip.tokenizer import check_length
+
+STD = 0.02  #: of Gaussian contexts, in every release
+POSITIONS = ("end", "middle", "front")
+CONTEXT = -1  #: marks the place of a context token among token ids
+
+
+class TextContext(nn.Module):
+    """N prompts "[SOS] [context] [frozen words] [class name] . [EOT]" for each of C classes (CoOp, section 3.1).
+
+    Learnable parameters, w the width of the text tower:
+        ctx: (n, w) for one prompt, (N, n, w) for ``sentences``, (C, n, w) when class-specific.
+        deep: D - 1 tensors of the shape of ``ctx``, the replacements of the context at the input of blocks 2..D.
+
+    Args:
+        clip: the backbone.
+        classnames: "_" is read as a space.
+        n_ctx: n, number of context tokens.
+        init: words whose embeddings the context starts from, its first n tokens; further words stay frozen between
+            context and class name. Empty, or shorter than n: Gaussian.
+        sentences: N texts instead of ``init``, one for each prompt, "" for a Gaussian one.
+        class_specific: a context for each class.
+        position: where the class name stands: behind the context ("end"), in its middle, or in front of it.
+        depth: D, 1 for shallow contexts only.
+        tokens: ask the tower for output tokens too, of class c those at positions 0 .. EOT - 2 of its first prompt
+            (the tokens that enter MMTPA's transport).
+
+    Raises:
+        ValueError: a prompt is longer than the text tower's context (the class is named), or depth exceeds the tower.
+    """
+
+    root_frozen: Tensor
+    root_places: Tensor
+    branch_frozen: Tensor
+    branch_places: Tensor
+
+    def __init__(
+        self,
+        clip: CLIP,
+        classnames: list[str],
+        n_ctx: int,
+        init: str = "",
+        sentences: list[str] | None = None,
+        class_specific: bool = False,
+        position: str = "end",
+        depth: int = 1,
+        tokens: bool = False,
+    ) -> None:
+        super().__init__()
+        if n_ctx < 1:
+            raise ValueError(f"N_CTX is {n_ctx}, at least one context token is needed")
+        if position not in POSITIONS:
+            raise ValueError(f"CLASS_TOKEN_POSITION is {position!r}, choose from: {', '.join(POSITIONS)}")
+        if not 1 <= depth <= clip.text.depth:
+            raise ValueError(f"text prompt depth is {depth}, the text tower allows 1 to {clip.text.depth}")
+
+        starts = [encode(_spaced(sentence)) for sentence in (sentences or [init])]
+        starts = [ids if len(ids) >= n_ctx else [] for ids in starts]
+        contexts = torch.stack([_initial(clip, ids[:n_ctx], n_ctx) for ids in starts])
+        if class_specific:
+            contexts = contexts.repeat(len(classnames), 1, 1)
+            contexts = contexts if starts[0] else torch.randn_like(contexts) * STD
+        self.ctx = nn.Parameter(contexts if sentences or class_specific else contexts[0])
+        self.deep = nn.ParameterList(torch.randn_like(self.ctx) * STD for _ in range(depth - 1))
+
+        frozen = [ids[n_ctx:] for ids in starts]
+        roots, branches = _forest(classnames, n_ctx, frozen, position, shared=not class_specific)
+        for name, branch in zip(classnames, branches, strict=True):
+            check_length(max(map(len, roots)) + len(branch), clip.text.context_length, name)
+        stops = [len(branch) - 1 for branch in branches]
+        counts = [len(roots[0]) + stop - 1 for stop in stops] if tokens else []
+        if tokens:  # under a shorter root they may reach behind the end of text, into the padding
+            shortest = min(map(len, roots))
+            branches = [
+                b + [0] * (count - shortest - len(b)) for b, count in zip(branches, counts, strict=True)
+            ]
+
+        self.layout = Layout(tuple(map(len, roots)), tuple(map(len, branches)), tuple(stops), tuple(counts))
+        self._keep("root", clip, [root + [0] * (self.layout.longest_root - len(root)) for root in roots])
+        self._keep("branch", clip, [[token for branch in branches for token in branch]])
+
+    def _keep(self, name: str, clip: CLIP, rows: list[list[int]]) -> None:
+        """Frozen embeddings and the places of context tokens; they belong to the classes, not into a checkpoint."""
+        ids = torch.tensor(rows)
+        frozen = clip.text.token_embedding(
+            ids.clamp(min=0).to(clip.text.token_embedding.weight.device)
+        ).float()
+        self.register_buffer(f"{name}_frozen", frozen, persistent=False)
+        places = (ids.flatten() == CONTEXT).nonzero()[:, 0].to(frozen.device)
+        self.register_buffer(f"{name}_places", places, persistent=False)
+
+    def forward(self) -> TextPrompts:
+        """The prompts of all classes."""
+        rows = self.ctx.flatten(0, -2)
+        in_root, in_branch = len(self.root_places), len(self.branch_places)
+        root = _fill(self.root_frozen, self.root_places, rows[:in_root])
+        rest = rows[in_root:]
+        if in_branch > len(rest):  # one context that every class's branch holds (the rest of)
+            rest = rest.repeat(in_branch // len(rest), 1)
+        branch = _fill(self.branch_frozen, self.branch_places, rest)
+        return TextPrompts(root, branch[0], self.layout)
+
+    def deep_prompts(self) -> Tensor | None:
+        """(D - 1, N, n, w), or None when there are none."""
+        if len(self.deep) == 0:
+            return None
+        deep = torch.stack(list(self.deep))
+        return deep if deep.dim() == 4 else deep[:, None]
+
+
+def _forest(
+    classnames: list[str], n_ctx: int, frozen: list[list[int]], position: str, shared: bool
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the N roots and C branches, CONTEXT where a context token stands, in the order of the parameter.
+
+    The beginning holds what all classes share: with a shared context at most all of it, with class-specific ones
+    only the start token. Splitting a row here changes what is computed once, not the text.
+    """
+    before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
+    behind = n_ctx - before
+    if position != "end":
+        frozen = [[]]
+    roots = [[SOS] + [CONTEXT] * before + words for words in frozen]
+    branches = []
+    for name in map(_spaced, classnames):
+        n_name = len(encode(name))
+        tail = [*encode(name + "."), EOT]  # the full stop may join the name's last token
+        branches.append(tail[:n_name] + [CONTEXT] * behind + tail[n_name:])
+    if not shared:
+        roots, start = [[SOS]], roots[0][1:]
+        branches = [start + branch for branch in branches]
+    return roots, branches
+
+
+def _initial(clip: CLIP, ids: list[int], n_ctx: int) -> Tensor:
+    return clip.text.embed(ids).float() if ids else torch.randn(n_ctx, clip.text.width) * STD
+
+
+def _fill(frozen: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+    """Frozen embeddings (R, T, w) with ``rows`` at the given flat places."""
+    return frozen.flatten(0, 1).index_copy(0, places, rows).view_as(frozen)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
