@@ -1,0 +1,260 @@
+"""Check trainers against recorded numbers of the methods' released implementations.
+
+    python tools/parity.py FOLDER [case ...]
+
+FOLDER holds an index.json of cases; every case is a random CLIP, inputs, a released checkpoint taken apart, and what
+the release computed from them: logits, loss, gradients, and a six-step training trajectory. The checkpoint is put
+together as the release's users have it, written to disk and loaded the way `train.py --model-dir` loads it. For each
+case the largest relative error is printed; the exit code is 1 above the tolerance or where a case has no trainer yet.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import contextlib
+import io
+import json
+import tempfile
+from types import SimpleNamespace
+from typing import Any
+
+from tools.cli import OneLineParser, clean_errors
+
+with clean_errors():
+    import torch
+    from safetensors.torch import load_file, save_file
+    from torch import Tensor
+
+    import datasets  # noqa: F401  registers the data sets, whose templates zero-shot methods use
+    import trainers  # noqa: F401  registers the methods
+    from dassl.data.datasets import DATASET_REGISTRY
+    from dassl.engine import TRAINER_REGISTRY
+    from train import extend_cfg, get_cfg_default
+
+TOLERANCE = 1e-4
+COLUMNS = ("logits", "loss", "gradients", "trajectory")
+
+
+class Case:
+    """One recorded case: ``meta``, ``recorded`` tensors, the ``backbone`` and the release's ``checkpoint``."""
+
+    def __init__(self, folder: Path, name: str, entry: dict[str, Any]) -> None:
+        path = folder / entry["folder"] / name
+        self.name, self.trainer, self.options = name, entry["trainer"], entry["options"]
+        self.meta = json.loads(path.with_suffix(".json").read_text())
+        self.recorded = load_file(path.with_suffix(".safetensors"))
+        self.backbone = _backbone(folder, entry["clip"])
+        self.batches = _batches(folder)
+
+    def checkpoint(self) -> dict[str, dict[str, Tensor]]:
+        """Model name -> state dict, as the release writes it."""
+        states: dict[str, dict[str, Tensor]] = {}
+        for model, sources in self.meta.get("checkpoint", {}).items():
+            states[model] = {}
+            for key, source in sources.items():
+                kind, _, name = source.partition(":")
+                known = [f"{kind}.{key}", f"{kind}.prompt_learner.{key}"]
+                found = self.backbone[name] if kind == "clip" else self._first(known)
+                states[model][key] = found
+        return states
+
+    def gradients(self, prefix: str = "grad.") -> dict[str, Tensor]:
+        return {
+            key.removeprefix(prefix): value for key, value in self.recorded.items() if key.startswith(prefix)
+        }
+
+    def _first(self, keys: list[str]) -> Tensor:
+        for key in keys:
+            if key in self.recorded:
+                return self.recorded[key]
+        raise ValueError(f"case {self.name}: the recording lacks {' or '.join(keys)}")
+
+
+def _backbone(folder: Path, kind: str) -> dict[str, Tensor]:
+    weights = load_file(folder / "shared" / "clip_vit.safetensors")
+    if kind == "rn":
+        weights = {key: value for key, value in weights.items() if not key.startswith("visual.")}
+        weights.update(load_file(folder / "shared" / "clip_rn_visual.safetensors"))
+    weights = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    if kind.startswith("vit") and kind != "vit":  # vit64: joint width 64
+        width = int(kind.removeprefix("vit"))
+        for key in ("text_projection", "visual.proj"):
+            weights[key] = weights[key][:, :width].contiguous()
+    return weights
+
+
+def _batches(folder: Path) -> list[dict[str, Tensor]]:
+    inputs = load_file(folder / "shared" / "inputs.safetensors")
+    pairs = [("images", "labels"), ("images2", "labels2")]
+    return [{"img": inputs[images], "label": inputs[labels]} for images, labels in pairs]
+
+
+def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
+    """The case's trainer on the recorded batches, its checkpoint loaded."""
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    recorded = case.meta.get("trajectory", {})
+    weights = scratch / "clip.safetensors"
+    save_file(case.backbone, weights)
+    cfg.merge_from_list([
+        "MODEL.BACKBONE.NAME", str(weights),
+        "INPUT.SIZE", tuple(case.meta["cfg"]["INPUT.SIZE"]),
+        "OUTPUT_DIR", str(scratch / "output"),
+        "TEST.NO_TEST", True,
+        "USE_CUDA", False,
+        "OPTIM.NAME", "sgd",
+        "OPTIM.LR", recorded.get("lr", 0.002),
+        "OPTIM.MOMENTUM", recorded.get("momentum", 0.9),
+        "OPTIM.WEIGHT_DECAY", recorded.get("weight_decay", 5e-4),
+        "OPTIM.LR_SCHEDULER", "cosine",
+        "OPTIM.MAX_EPOCH", recorded.get("max_epoch", 1),
+        "OPTIM.WARMUP_EPOCH", recorded.get("warmup_epoch", 1),
+        "OPTIM.WARMUP_TYPE", recorded.get("warmup_type", "constant"),
+        "OPTIM.WARMUP_CONS_LR", recorded.get("warmup_cons_lr", 1e-5),
+        *settings,
+    ])  # fmt: skip
+    template = DATASET_REGISTRY.get(case.meta["cfg"]["DATASET.NAME"]).template
+    names = case.meta["classnames"]
+
+    class OnRecordedBatches(trainer):
+        def build_data_loader(self) -> None:
+            self.train_loader_x = case.batches
+            self.train_loader_u = self.val_loader = self.test_loader = None
+            self.num_classes, self.num_source_domains = len(names), 1
+            self.lab2cname = dict(enumerate(names))
+            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, template=template))
+
+    built = OnRecordedBatches(cfg)
+    for model, state in case.checkpoint().items():
+        (scratch / "release" / model).mkdir(parents=True)
+        torch.save({"state_dict": state, "epoch": 1}, scratch / "release" / model / "model.pth.tar-1")
+        built.load_model(str(scratch / "release"), epoch=1)
+    return built
+
+
+def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
+    """Largest relative error of each recorded quantity."""
+    errors = {}
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        built = build(case, trainer, settings, Path(scratch))
+        built.set_model_mode("eval")
+        errors["logits"] = of_value(
+            built.model_inference(case.batches[0]["img"]), case.recorded["eval.logits"]
+        )
+        if "train.loss" not in case.recorded:
+            return errors
+
+        built.set_model_mode("train")
+        built.batch_idx, built.num_batches = 0, len(case.batches)
+        loss = built.forward_backward(case.batches[0])["loss"]
+        errors["loss"] = of_value(torch.tensor(loss), case.recorded["train.loss"])
+        names = built.model.released_names()
+        ours = {_full_name(names.get(name, name), case): p.grad for name, p in built.model.named_parameters()}
+        errors["gradients"] = max(of_largest(ours[name], grad) for name, grad in case.gradients().items())
+
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        built = build(case, trainer, settings, Path(scratch))
+        losses, step = [], built.forward_backward
+
+        def record(batch: dict[str, Tensor]) -> dict[str, float]:
+            summary = step(batch)
+            losses.append(summary["loss"])
+            return summary
+
+        built.forward_backward = record
+        built.train()
+        built.set_model_mode("eval")
+        final = built.model_inference(case.batches[0]["img"])
+    errors["trajectory"] = max(
+        of_value(torch.tensor(losses).double(), case.recorded["traj.loss"]),
+        of_largest(final, case.recorded["traj.logits_final"]),
+    )
+    return errors
+
+
+def _full_name(name: str, case: Case) -> str:
+    """Recordings name parameters from the release's whole model, checkpoints from the saved part of it."""
+    return name if f"grad.{name}" in case.recorded else f"prompt_learner.{name}"
+
+
+def of_value(ours: Tensor, recorded: Tensor) -> float:
+    """Largest error relative to each value. A logit near zero is a difference of large terms, whose rounding it does
+    not carry itself: values below a tenth of the largest count as that."""
+    floor = 0.1 * recorded.abs().max()
+    return ((ours - recorded).abs() / recorded.abs().clamp(min=floor)).max().item()
+
+
+def of_largest(ours: Tensor, recorded: Tensor) -> float:
+    """Largest error relative to the tensor's largest value."""
+    return ((ours - recorded).abs().max() / recorded.abs().max()).item()
+
+
+def find_trainer(case: Case) -> tuple[type, list[Any]] | None:
+    """The trainer that reproduces a release and the case's options in its keys; None where there is none."""
+    options = dict(zip(case.options[::2], case.options[1::2]))
+    for name in TRAINER_REGISTRY.registered_names():
+        trainer = TRAINER_REGISTRY.get(name)
+        release = getattr(trainer, "released_as", {}).get(case.trainer)
+        if name != case.trainer and release is None:
+            continue
+        ours = f"TRAINER.{getattr(trainer, 'section', '')}."
+        if release is not None:
+            theirs = f"TRAINER.{release.section}."
+            if any(options.pop(theirs + key, value) != value for key, value in release.only.items()):
+                return None
+            options = {key.replace(theirs, ours): value for key, value in options.items()}
+            options.update({ours + key: value for key, value in release.settings.items()})
+        if hasattr(trainer, "section"):
+            options[f"{ours}PREC"] = "fp32"
+        return trainer, [part for option in options.items() for part in option]
+    return None
+
+
+@clean_errors()
+def main() -> int:
+    parser = OneLineParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "folder", type=Path, help="the recordings: index.json, shared/, a folder for each method"
+    )
+    parser.add_argument("cases", nargs="*", help="names out of index.json; all of them if none are given")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    args = parser.parse_args()
+    index_file = args.folder / "index.json"
+    if not index_file.is_file():
+        raise FileNotFoundError(f"{args.folder} holds no recordings: there is no index.json")
+    index = json.loads(index_file.read_text())
+    unknown = sorted(set(args.cases) - index.keys())
+    if unknown:
+        raise ValueError(f"no such case: {', '.join(unknown)}; there are: {', '.join(index)}")
+
+    print(
+        f"{'case':<18}{'trainer':<14}"
+        + "".join(f"{column:>12}" for column in COLUMNS)
+        + "   largest relative error"
+    )
+    failed, without = [], []
+    for name in args.cases or index:
+        case = Case(args.folder, name, index[name])
+        found = find_trainer(case)
+        if found is None:
+            without.append(f"{name} ({case.trainer})")
+            print(f"{name:<18}{case.trainer:<14}   no trainer yet")
+            continue
+        errors = compare(case, *found)
+        bad = max(errors.values()) > args.tolerance or any(value != value for value in errors.values())
+        failed += [name] if bad else []
+        cells = "".join(
+            f"{errors[column]:>12.1e}" if column in errors else f"{'-':>12}" for column in COLUMNS
+        )
+        print(f"{name:<18}{case.trainer:<14}{cells}   {'TOO LARGE' if bad else 'ok'}", flush=True)
+    if failed:
+        print(f"above {args.tolerance:g}: {', '.join(failed)}")
+    if without:
+        print(f"no trainer yet: {', '.join(without)}")
+    return 1 if failed or without else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
