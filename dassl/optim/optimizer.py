@@ -83,7 +83,9 @@ def _staged_groups(model: Any, optim_cfg: CfgNode) -> list[dict[str, Any]]:
         warnings.warn("OPTIM.NEW_LAYERS is empty: all layers learn at the reduced rate", stacklevel=3)
 
     # The first part of a parameter's name is the child it belongs to, or its own name.
-    base, new, parts = [], [], {}
+    base: list[nn.Parameter] = []
+    new: list[nn.Parameter] = []
+    parts = {}
     for key, param in model.named_parameters():
         part = key.split(".")[0]
         parts[part] = True

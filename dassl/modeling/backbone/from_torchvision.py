@@ -43,6 +43,8 @@ class TorchvisionBackbone(Backbone):
         self._feature_names: list[str] = []
         self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(1)
         self.classifier: nn.Module = nn.Identity()
+        name: str
+        child: Any
         for name, child in net.named_children():
             if name == "fc":
                 self._out_features = child.in_features
