@@ -16,7 +16,7 @@ from typing import Any
 from tools import DASSL
 from tools.cli import OneLineParser, clean_errors
 from tools.record import make_record, write_record
-from tools.run_folder import clear, finished_run, has_checkpoint, started_or_as_before
+from tools.run_folder import can_continue, clear, finished_run, started_or_as_before
 from tools.settings import merge_file, merge_pairs
 
 with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
@@ -28,7 +28,7 @@ with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
     from dassl.config import get_cfg_default
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY, build_trainer
-    from dassl.utils import check_availability, collect_env_info, set_random_seed, setup_logger
+    from dassl.utils import collect_env_info, set_random_seed, setup_logger
 
 
 def print_args(args: argparse.Namespace, cfg: CfgNode) -> None:
@@ -88,8 +88,8 @@ def main(args: argparse.Namespace) -> None:
     cfg = setup_cfg(args)
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
         raise FileNotFoundError(f"DASSL_PATH {DASSL} holds no dassl package")
-    check_availability(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
-    check_availability(cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
+    _check_name("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
+    _check_name("data set", cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
 
     if cfg.RESUME and not Path(cfg.RESUME).is_dir():
         raise FileNotFoundError(f"--resume {cfg.RESUME}: there is no such folder")
@@ -127,6 +127,11 @@ def main(args: argparse.Namespace) -> None:
     write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
 
 
+def _check_name(what: str, name: str, names: list[str]) -> None:
+    if name not in names:
+        raise ValueError(f"{what} {name!r} is unknown, choose from: {', '.join(sorted(names))}")
+
+
 def _build(args: argparse.Namespace, cfg: CfgNode) -> Any:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -144,9 +149,9 @@ def _build(args: argparse.Namespace, cfg: CfgNode) -> Any:
 
 def _how_to_continue(folder: Path, trainer: Any) -> str:
     where = f"in epoch {trainer.epoch + 1} of {trainer.max_epoch}"
-    if has_checkpoint(folder):
-        return f"{where}; --resume {folder} with the same arguments continues"
-    return f"{where}, no checkpoint yet (TRAIN.CHECKPOINT_FREQ 1 saves each epoch); start it again"
+    if can_continue(folder):
+        return f"{where}; continue with the same command and --resume {folder}"
+    return f"{where}, nothing saved yet; start the same command again"
 
 
 def make_parser() -> argparse.ArgumentParser:

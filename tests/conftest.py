@@ -1,6 +1,10 @@
 """What all tests share."""
 
+import json
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 # Before torch is imported: one thread per pytest-xdist worker, or the workers fight for the cores.
@@ -35,3 +39,86 @@ def _one_thread() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def assert_wrong_input(self, *words: str) -> None:
+        """One line on stderr that has all `words`, no traceback, exit code 2."""
+        assert self.code == 2, self.err
+        assert len(self.err.splitlines()) == 1, self.err
+        assert self.err.startswith("error: ")
+        for word in words:
+            assert word in self.err
+
+
+@pytest.fixture
+def run_train(monkeypatch, capsys) -> Callable[..., Ended]:
+    """Run train.py's main in this process: `run_train("--seed", 1, ...)`; the checkout is the current folder."""
+    import train
+    from tools.cli import clean_errors
+
+    monkeypatch.chdir(ROOT)
+    console = sys.stdout
+
+    def run(*words: object) -> Ended:
+        code = 0
+        try:
+            with clean_errors():
+                train.main(train.make_parser().parse_args([str(word) for word in words]))
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            # A run tees stdout into its log.
+            if sys.stdout is not console:
+                sys.stdout.close()
+                sys.stdout = console
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> Path:
+    """A data root in which bundled data sets appear on first use."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def short_run(data_root, tmp_path) -> list[object]:
+    """Arguments of a training run of seconds: CoOp, one shot of the bundled digits, the bundled model."""
+    return [
+        *("--root", data_root, "--output-dir", tmp_path / "run", "--seed", 1),
+        *("--dataset-config-file", "configs/datasets/handwritten_digits.yaml"),
+        *("--config-file", "configs/trainers/CoOp/mini.yaml", "--trainer", "CoOp"),
+        *("DATASET.NUM_SHOTS", 1, "OPTIM.MAX_EPOCH", 2, "DATALOADER.NUM_WORKERS", 0),
+        *("DATALOADER.TRAIN_X.BATCH_SIZE", 5, "VERBOSE", False),
+    ]
+
+
+@pytest.fixture
+def tiny_eurosat(tmp_path) -> Path:
+    """A data root with a EuroSAT of 16 pixels, ten classes of 3 / 1 / 1 images, in the published layout."""
+    import numpy as np
+    from PIL import Image
+
+    from datasets.eurosat import CLASS_NAMES
+
+    folder = tmp_path / "data" / "eurosat"
+    rng = np.random.default_rng(0)
+    split: dict[str, list[object]] = {"train": [], "val": [], "test": []}
+    for label, (name, class_name) in enumerate(CLASS_NAMES.items()):
+        (folder / "2750" / name).mkdir(parents=True)
+        for number, part in enumerate(("train", "train", "train", "val", "test")):
+            path = f"{name}/{name}_{number}.jpg"
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "2750" / path)
+            split[part].append([path, label, class_name])
+    (folder / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    return tmp_path / "data"

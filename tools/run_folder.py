@@ -58,14 +58,13 @@ def finished_run(folder: Path, config: dict[str, Any], kind: str, **arguments: A
 
 def clear(folder: Path) -> None:
     """Remove what an earlier run has left in `folder`: record, logs, tensorboard files, checkpoints."""
-    for path in [folder / FILE_NAME, *folder.glob("log.txt*")]:
-        path.unlink(missing_ok=True)
+    patterns = (FILE_NAME, "log.txt*", "resume.pth.tar", "cmat.pt", "*/checkpoint", "*/model*.pth.tar*")
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink()
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    for pointer in folder.glob("*/checkpoint"):
-        for path in [pointer, *pointer.parent.glob("model*.pth.tar*")]:
-            path.unlink(missing_ok=True)
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can be continued from `folder`."""
-    return any(folder.glob("*/checkpoint"))
+def can_continue(folder: Path) -> bool:
+    """Whether an unfinished run in `folder` has kept something to continue from."""
+    return (folder / "resume.pth.tar").exists() or any(folder.glob("*/checkpoint"))

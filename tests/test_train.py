@@ -1,0 +1,355 @@
+"""train.py as a user meets it: what it leaves, what it says of wrong input, how it goes on after an interruption."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+from tools.record import read_record
+
+
+def changed(arguments: list[object], **replacements: object) -> list[object]:
+    """The arguments with the value behind each named option, or key, replaced."""
+    arguments = list(arguments)
+    for name, value in replacements.items():
+        option = "--" + name.replace("_", "-")
+        arguments[arguments.index(option) + 1] = value
+    return arguments
+
+
+def start(root: Path, arguments: list[object], **options: object) -> subprocess.Popen[str]:
+    """Start train.py as a program."""
+    words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=options.pop("cwd", root),
+        **options,
+    )
+
+
+def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
+    """Read the program's lines until it has reached the epoch."""
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith(f"epoch [{epoch}/"):
+            return
+    raise AssertionError(f"ended before epoch {epoch}: {process.stderr.read() if process.stderr else ''}")
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_log_checkpoint_and_record(run_train, short_run, tmp_path):
+    ended = run_train(*short_run)
+    assert (ended.code, ended.err) == (0, "")
+    folder = tmp_path / "run"
+    assert "=> result" in (folder / "log.txt").read_text()
+    assert list(folder.glob("*/model.pth.tar-2"))
+
+    record = read_record(folder)
+    metrics = record["metrics"]
+    assert (
+        f"* accuracy: {metrics['accuracy']:.1f}%" in ended.out
+        or f"* accuracy: {metrics['accuracy']:.2f}%" in ended.out
+    )
+    assert metrics["accuracy"] + metrics["error_rate"] == pytest.approx(100)
+    assert sum(c["images"] for c in metrics["per_class"]) == metrics["images"] > 0
+    assert [c["class"] for c in metrics["per_class"]][:3] == ["zero", "one", "two"]
+    assert (record["kind"], record["trainer"], record["dataset"]) == ("train", "CoOp", "HandwrittenDigits")
+    assert (record["seed"], record["shots"], record["config"]["OPTIM"]["MAX_EPOCH"]) == (1, 1, 2)
+    assert record["backbone_hash"]
+    assert record["few_shot_hash"]
+    assert record["trainable_parameters"] == record["config"]["TRAINER"]["COOP"]["N_CTX"] * 128
+    assert record["peak_memory"]["bytes"] > 2**26
+    assert record["versions"]["torch"]
+    assert record["time"]["run_seconds"] > 0
+
+
+def test_the_checkpoint_can_be_tested_alone(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    evaluation = changed(short_run, output_dir=tmp_path / "eval")
+    ended = run_train("--eval-only", "--model-dir", tmp_path / "run", "--load-epoch", 2, *evaluation)
+    assert (ended.code, ended.err) == (0, "")
+    record = read_record(tmp_path / "eval")
+    assert (record["kind"], record["load_epoch"]) == ("eval", 2)
+    assert record["metrics"] == read_record(tmp_path / "run")["metrics"]
+
+
+def test_no_train_builds_and_leaves_no_record(run_train, short_run, tmp_path):
+    assert run_train("--no-train", *short_run).code == 0
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_it_runs_from_another_folder(root, short_run, tmp_path):
+    arguments = [root / word if str(word).startswith("configs/") else word for word in short_run]
+    arguments = changed(arguments, output_dir="here")
+    process = start(root, arguments, cwd=tmp_path)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert read_record(tmp_path / "here")["metrics"]
+
+
+# A second run into the same folder
+
+
+def test_a_finished_run_is_not_repeated(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    ended = run_train(*short_run)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"Already finished: {tmp_path / 'run'} (accuracy ")
+    assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def test_a_finished_run_can_be_repeated(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    first = read_record(tmp_path / "run")
+    ended = run_train(*short_run, "TRAIN.OVERWRITE", True)
+    assert (ended.code, ended.err) == (0, "")
+    assert "epoch [1/2]" in ended.out
+    second = read_record(tmp_path / "run")
+    assert second["metrics"] == first["metrics"]
+    assert second["config"]["TRAIN"]["OVERWRITE"] is True
+
+
+@pytest.mark.parametrize("other", [["OPTIM.LR", 0.5], ["DATASET.NUM_SHOTS", 2]])
+def test_a_finished_run_of_other_settings_is_an_error(run_train, short_run, tmp_path, other):
+    run_train(*short_run)
+    ended = run_train(*short_run, *other)
+    ended.assert_wrong_input(str(tmp_path / "run"), f"{other[0]}: ", f"-> {other[1]}", "TRAIN.OVERWRITE True")
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_after_a_kill_resume_gives_the_same_result(root, run_train, short_run, tmp_path, epoch):
+    long = [*short_run, "OPTIM.MAX_EPOCH", 5, "TRAIN.RESUME_INTERVAL", 0.0, "TRAIN.PRINT_FREQ", 1]
+    assert run_train(*changed(long, output_dir=tmp_path / "straight")).code == 0
+
+    process = start(root, long)
+    wait_for_epoch(process, epoch)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "run" / "result.json").exists()
+    ended = run_train("--resume", tmp_path / "run", *long)
+    assert (ended.code, ended.err) == (0, "")
+    assert "epoch [5/5]" in ended.out
+    if epoch > 1:
+        assert "epoch [1/5]" not in ended.out
+
+    import torch
+
+    straight, resumed = (
+        torch.load(next((tmp_path / name).glob("*/model.pth.tar-5")))["state_dict"]
+        for name in ("straight", "run")
+    )
+    for name, value in straight.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, resumed[name])
+    assert read_record(tmp_path / "run")["metrics"] == read_record(tmp_path / "straight")["metrics"]
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_continue(root, short_run, tmp_path):
+    process = start(root, [*short_run, "OPTIM.MAX_EPOCH", 500, "TRAIN.PRINT_FREQ", 1])
+    wait_for_epoch(process, 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 1
+    assert err.startswith("interrupted: in epoch ")
+    assert f"--resume {tmp_path / 'run'}" in err
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+# Wrong input. `leaves` is whether the run may have begun.
+
+
+WRONG_SETTINGS = {
+    "unknown key": (["TRAINER.COOP.NCTX", 4], ["TRAINER.COOP.NCTX", "the nearest is TRAINER.COOP.N_CTX"]),
+    "wrong type": (["OPTIM.LR", "fast"], ["OPTIM.LR must be of type float", "'fast'"]),
+    "unknown trainer": (["TRAINER.NAME", "CoOps"], ["'CoOps'", "CoOp, ", "MMTPA", "ZeroshotCLIP"]),
+    "unknown data set": (["DATASET.NAME", "Digits"], ["'Digits'", "EuroSAT", "HandwrittenDigits", "Shapes"]),
+    "unknown backbone": (["MODEL.BACKBONE.NAME", "ViT-B16"], ["'ViT-B16'", "ViT-B/16", "RN50", "mini"]),
+    "no weights file": (["MODEL.BACKBONE.NAME", "nowhere/clip.pt"], ["nowhere/clip.pt"]),
+    "too many context tokens": (["TRAINER.COOP.N_CTX", 90], ["zero", "77"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SETTINGS)
+def test_a_wrong_setting_is_one_line(run_train, short_run, tmp_path, case):
+    setting, words = WRONG_SETTINGS[case]
+    run_train(*short_run, *setting).assert_wrong_input(*words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_key_in_a_file_names_the_file(run_train, short_run, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("OPTIM:\n  MAX_EPOCHS: 3\n")
+    ended = run_train(*changed(short_run, config_file=config))
+    ended.assert_wrong_input(str(config), "OPTIM.MAX_EPOCHS", "the nearest is OPTIM.MAX_EPOCH")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_config_lists_those_there_are(run_train, short_run, tmp_path):
+    ended = run_train(*changed(short_run, dataset_config_file="configs/datasets/digits.yaml"))
+    ended.assert_wrong_input("configs/datasets/digits.yaml", "handwritten_digits.yaml", "eurosat.yaml")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["--sed", "1"], "--sed"), (["--seed", "x"], "--seed"), (["--output-dir"], "--output-dir")],
+)
+def test_a_wrong_argument_is_one_line(run_train, words, named):
+    run_train(*words).assert_wrong_input(named)
+
+
+def test_an_output_folder_that_cannot_be_written(run_train, short_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    ended = run_train(*changed(short_run, output_dir=tmp_path / "file" / "run"))
+    ended.assert_wrong_input(str(tmp_path / "file" / "run"))
+
+
+def test_a_folder_to_resume_from_that_is_missing(run_train, short_run, tmp_path):
+    run_train("--resume", tmp_path / "gone", *short_run).assert_wrong_input(str(tmp_path / "gone"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_record_that_is_cut_off(run_train, short_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text('{"schema": 1, "metr')
+    run_train(*short_run).assert_wrong_input(str(tmp_path / "run" / "result.json"), "cut off")
+
+
+def on_eurosat(arguments: list[object], root: Path) -> list[object]:
+    return changed(arguments, root=root, dataset_config_file="configs/datasets/eurosat.yaml")
+
+
+def test_a_missing_data_folder_lists_what_is_there(run_train, short_run, tmp_path):
+    (tmp_path / "data" / "euro_sat").mkdir(parents=True)
+    run_train(*on_eurosat(short_run, tmp_path / "data")).assert_wrong_input("eurosat", "euro_sat")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_image_is_named(run_train, short_run, tiny_eurosat, tmp_path):
+    (tiny_eurosat / "eurosat" / "2750" / "River" / "River_4.jpg").unlink()
+    run_train(*on_eurosat(short_run, tiny_eurosat)).assert_wrong_input("River_4.jpg")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_truncated_image_is_named(run_train, short_run, tiny_eurosat, workers):
+    image = tiny_eurosat / "eurosat" / "2750" / "River" / "River_4.jpg"
+    image.write_bytes(image.read_bytes()[:300])
+    ended = run_train(*on_eurosat(short_run, tiny_eurosat), "DATALOADER.NUM_WORKERS", workers)
+    ended.assert_wrong_input(str(image))
+
+
+def test_fewer_images_than_shots_are_all_taken(run_train, short_run, tiny_eurosat, tmp_path):
+    ended = run_train(*on_eurosat(short_run, tiny_eurosat), "DATASET.NUM_SHOTS", 16, "OPTIM.MAX_EPOCH", 1)
+    assert ended.code == 0
+    assert "3" in "".join(line for line in (ended.out + ended.err).splitlines() if "WARN" in line.upper())
+    assert read_record(tmp_path / "run")["metrics"]["images"] == 10
+
+
+def test_a_class_name_longer_than_the_context_is_named(run_train, short_run, tiny_eurosat):
+    split = tiny_eurosat / "eurosat" / "split_zhou_EuroSAT.json"
+    split.write_text(split.read_text().replace("Pasture Land", "pasture " * 80))
+    run_train(*on_eurosat(short_run, tiny_eurosat)).assert_wrong_input("pasture pasture", "77")
+
+
+def test_a_checkpoint_of_another_trainer_names_both(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    evaluation = changed(
+        short_run,
+        output_dir=tmp_path / "eval",
+        trainer="MMTPA",
+        config_file="configs/trainers/MMTPA/mini.yaml",
+    )
+    ended = run_train("--eval-only", "--model-dir", tmp_path / "run", *evaluation)
+    ended.assert_wrong_input("CoOp", "MMTPA")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_a_checkpoint_of_other_classes_names_both(run_train, short_run, tiny_eurosat, tmp_path):
+    run_train(*short_run, "TRAINER.COOP.CSC", True, "DATASET.SUBSAMPLE_CLASSES", "base")
+    evaluation = changed(short_run, output_dir=tmp_path / "eval")
+    ended = run_train("--eval-only", "--model-dir", tmp_path / "run", *evaluation, "TRAINER.COOP.CSC", True)
+    ended.assert_wrong_input("5", "10")
+    assert not (tmp_path / "eval").exists()
+
+
+def test_an_infinite_loss_stops_the_run(run_train, short_run, tmp_path):
+    ended = run_train(*short_run, "OPTIM.LR", 1e38, "OPTIM.WARMUP_EPOCH", 0)
+    ended.assert_wrong_input("epoch 1", "1.0000e+38", "last good checkpoint")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_wrong_input_of_the_program_itself(root, short_run):
+    process = start(root, [*short_run, "OPTIM.LRR", 1])
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == "error: command line: no config key OPTIM.LRR; the nearest is OPTIM.LR\n"
+
+
+# CoOp's interface
+
+
+def test_the_functions_that_scripts_import(short_run, monkeypatch, root):
+    monkeypatch.chdir(root)
+    args = train.make_parser().parse_args([str(word) for word in short_run])
+    cfg = train.get_cfg_default()
+    train.extend_cfg(cfg)
+    train.reset_cfg(cfg, args)
+    assert (cfg.TRAINER.NAME, cfg.SEED, cfg.DATASET.SUBSAMPLE_CLASSES) == ("CoOp", 1, "all")
+    assert train.setup_cfg(args).is_frozen()
+
+
+def test_later_settings_win(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(root)
+    (tmp_path / "dataset.yaml").write_text("DATASET: {NAME: One}\nSEED: 2\nOPTIM: {LR: 0.2, NAME: adam}\n")
+    (tmp_path / "method.yaml").write_text("SEED: 3\nOPTIM: {LR: 0.3, MAX_EPOCH: 3}\n")
+    args = [
+        "--dataset-config-file",
+        str(tmp_path / "dataset.yaml"),
+        "--config-file",
+        str(tmp_path / "method.yaml"),
+    ]
+    cfg = train.setup_cfg(train.make_parser().parse_args([*args, "--seed", "4", "OPTIM.MAX_EPOCH", "5"]))
+    assert (cfg.DATASET.NAME, cfg.OPTIM.NAME, cfg.OPTIM.LR) == ("One", "adam", 0.3)
+    assert (cfg.SEED, cfg.OPTIM.MAX_EPOCH) == (4, 5)
+
+
+# The original Dassl
+
+
+def run_with_dassl(root: Path, arguments: list[object], dassl: Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
+    environment = {**os.environ, "DASSL_PATH": str(dassl)}
+    return subprocess.run(words, capture_output=True, text=True, cwd=root, env=environment)
+
+
+def test_another_dassl_is_used_and_named(root, short_run, tmp_path):
+    import shutil
+
+    shutil.copytree(root / "dassl", tmp_path / "other" / "dassl")
+    with (tmp_path / "other" / "dassl" / "__init__.py").open("a") as file:
+        file.write('\n__version__ = "0.6.3-other"\n')
+    ran = run_with_dassl(root, short_run, tmp_path / "other")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"Using the Dassl in {tmp_path / 'other'} (DASSL_PATH)" in ran.stdout
+    assert read_record(tmp_path / "run")["versions"]["dassl"] == "0.6.3-other"
+
+
+def test_a_dassl_path_without_dassl_is_one_line(root, short_run, tmp_path):
+    ran = run_with_dassl(root, short_run, tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr == f"error: DASSL_PATH {tmp_path} holds no dassl package\n"
