@@ -81,7 +81,8 @@ class TrainerBase:
         model_name: str = "",
     ) -> None:
         """Write ``<directory>/<model>/model.pth.tar-<epoch + 1>`` (or ``model_name``) for each model."""
-        for name in self.get_model_names():
+        names = self.get_model_names()
+        for name in names:
             optim, sched = self._optims[name], self._scheds[name]
             save_checkpoint(
                 {
@@ -95,10 +96,9 @@ class TrainerBase:
                 is_best=is_best,
                 model_name=model_name,
             )
-            if has_finite_weights(self):
-                self._note_good(
-                    epoch + 1, osp.join(directory, name, model_name or f"model.pth.tar-{epoch + 1}")
-                )
+        if names and has_finite_weights(self):
+            path = osp.join(directory, names[0], model_name or f"model.pth.tar-{epoch + 1}")
+            self._note_good(epoch + 1, path)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue from ``resume.pth.tar`` in the folder, or else from Dassl's checkpoints there.
@@ -115,7 +115,7 @@ class TrainerBase:
                 return start_epoch
 
         names = self.get_model_names()
-        if not all(osp.exists(osp.join(directory, name, "checkpoint")) for name in names):
+        if not names or not all(osp.exists(osp.join(directory, name, "checkpoint")) for name in names):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")

@@ -1,6 +1,7 @@
 """What a person sees while a run goes on."""
 
 import datetime
+import os
 import sys
 from typing import Any
 
@@ -47,11 +48,9 @@ class RunProgress:
 
     def _update_bar(self, trainer: Any, losses: object) -> None:
         if self._bar is None:
-            self._bar = tqdm(
+            self._bar = _bar(
                 total=trainer.max_epoch * trainer.num_batches,
                 initial=trainer.epoch * trainer.num_batches + trainer.batch_idx,
-                unit="batch",
-                dynamic_ncols=True,
             )
         self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.max_epoch}", refresh=False)
         self._bar.set_postfix_str(str(losses), refresh=False)
@@ -71,11 +70,14 @@ class RunProgress:
 
 def evaluation_progress(data_loader: Any, split: str) -> Any:
     """The data loader's batches, with a bar on a terminal."""
-    return tqdm(
-        data_loader,
-        desc=f"evaluate {split}",
-        unit="batch",
-        leave=False,
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
+    return _bar(data_loader, desc=f"evaluate {split}", leave=False, disable=not sys.stderr.isatty())
+
+
+def _bar(batches: Any = None, **options: Any) -> tqdm:
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    # Some terminals (of containers, of recorders) do not tell their size: tqdm would draw nothing there.
+    size = {"dynamic_ncols": True} if columns else {"ncols": 80, "nrows": 24}
+    return tqdm(batches, unit="batch", **size, **options)
