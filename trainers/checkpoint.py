@@ -25,23 +25,16 @@ def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -
         epoch = epochs[-1]
     path = best if epoch is None else folder / f"model.pth.tar-{epoch}"
     if not path.is_file():
-        there = (
-            f"epochs there: {', '.join(map(str, epochs))}" if epochs else _folders(Path(directory), folder)
-        )
+        there = f"epochs there: {', '.join(map(str, epochs))}" if epochs else _others(Path(directory))
         raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist; {there}")
     return path
 
 
-def _folders(directory: Path, folder: Path) -> str:
+def _others(directory: Path) -> str:
     if not directory.is_dir():
         return f"{str(directory)!r} is no folder"
-    others = sorted(path.parent.name for path in directory.glob("*/model*.pth.tar*"))
-    found = (
-        f"there are checkpoints of: {', '.join(sorted(set(others)))}"
-        if others
-        else "no checkpoints are there"
-    )
-    return f"no checkpoint in {str(folder)!r}, {found}"
+    names = sorted({path.parent.name for path in directory.glob("*/model*.pth.tar*")})
+    return f"checkpoints there are of: {', '.join(names)}" if names else "there are no checkpoints"
 
 
 def load_learned(model: PromptModel, state: Mapping[str, Any], source: str) -> None:
@@ -57,41 +50,58 @@ def load_learned(model: PromptModel, state: Mapping[str, Any], source: str) -> N
     own = dict(model.named_parameters())
     if EXTRA in state:
         _compare(model.about, state[EXTRA], source)
-        found = {name: value for name, value in state.items() if name != EXTRA}
+        names = {name: name for name in own}
+        unexpected = state.keys() - own.keys() - {EXTRA}
     else:
-        names = {released: ours for ours, released in model.released_names().items()}
-        found = {names.get(name, name): value for name, value in state.items() if not _is_frozen(name, names)}
-    missing, unexpected = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+        names = model.released_names()
+        used = {name.partition("[")[0] for name in names.values()}
+        unexpected = {name for name in state.keys() - used if not _is_ignored(name, model)}
+    found = {name: value for name in own if (value := pick(state, names.get(name, name))) is not None}
+
+    missing = own.keys() - found.keys()
     if missing or unexpected:
-        said = [f"lacks {', '.join(missing)}"] if missing else []
-        said += [f"holds {', '.join(unexpected)}, unknown here"] if unexpected else []
+        said = [f"lacks {', '.join(sorted(names.get(name, name) for name in missing))}"] if missing else []
+        said += [f"holds {', '.join(sorted(unexpected))}, unknown here"] if unexpected else []
         raise ValueError(
-            f"{source} is no checkpoint of this method with these settings: it {' and '.join(said)}"
+            f"{source} is no checkpoint of {_called(model)} with these settings: it {' and '.join(said)}"
         )
     for name, parameter in own.items():
         if parameter.shape != found[name].shape:
             raise ValueError(
-                f"{source}: {name} has shape {tuple(found[name].shape)}, here it is {tuple(parameter.shape)}: it comes "
-                f"from another backbone, number of classes or context length than {model.about}"
+                f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, here {tuple(parameter.shape)} "
+                f"is needed: another backbone than {model.clip.name}, another number of classes or of context tokens"
             )
     for name, parameter in own.items():
         parameter.data.copy_(found[name])
 
 
-def _compare(here: dict[str, Any], there: dict[str, Any], source: str) -> None:
-    for key in ("trainer", "backbone_hash", "classes"):
+def pick(tensors: Mapping[str, Any], name: str) -> Any:
+    """``tensors[name]``, or of "name[i]" the i-th row; None where there is none."""
+    key, _, row = name.partition("[")
+    value = tensors.get(key)
+    return value[int(row.rstrip("]"))] if row and value is not None else value
+
+
+def _called(model: PromptModel) -> str:
+    return model.about.get("trainer", type(model).__name__)
+
+
+def _compare(here: Mapping[str, Any], there: Mapping[str, Any], source: str) -> None:
+    for key, what, shown in (("trainer",) * 3, ("backbone_hash", "backbone", "backbone"), ("classes",) * 3):
         if key in here and key in there and here[key] != there[key]:
-            what, name = ("backbone", "backbone") if key == "backbone_hash" else (key, key)
             raise ValueError(
-                f"{source} was written with {what} {there.get(name)!r}, this run has {what} {here.get(name)!r}"
+                f"{source} was written with {what} {there[shown]!r}, this run has {what} {here[shown]!r}"
             )
 
 
-#: What released checkpoints hold beside the prompts: CLIP itself and class-specific buffers.
+#: What released checkpoints hold beside the prompts: CLIP itself, and class-specific buffers.
 _FROZEN = re.compile(
-    r"(.*\.)?(token_prefix|token_suffix|logit_scale|token_embedding\.weight)$|(image_encoder|text_encoder|clip)\."
+    r"(.*\.)?(token_prefix|token_suffix|logit_scale|token_embedding\.weight)$|(image|text)_encoder\."
 )
+#: ... but learnable prompts have their place within CLIP in some releases.
+_LEARNED = re.compile(r".*(VPT|visual_ctx)")
 
 
-def _is_frozen(name: str, released: Mapping[str, str]) -> bool:
-    return name not in released and _FROZEN.match(name) is not None
+def _is_ignored(name: str, model: PromptModel) -> bool:
+    frozen = _FROZEN.match(name) is not None and _LEARNED.match(name) is None
+    return frozen or name.startswith(model.released_unused)

@@ -11,7 +11,7 @@ cost, only the global cosines are scored, and no gradient reaches the tokens.
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -20,9 +20,9 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, Release
-from .prompt_model import PromptModel
+from .prompt_model import PromptModel, Prompts, unit
 from .text_context import TextContext
-from .visual_prompts import FreeVisualPrompts, Projection
+from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
 
 VARIANTS = ("paper", "release")
 
@@ -35,6 +35,8 @@ class Texts(NamedTuple):
 
 class MMTPAModel(PromptModel):
     """N text prompts of n tokens, M visual prompts: projected from the text ones if M = N, else free."""
+
+    released = COUPLED_NAMES
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
@@ -68,28 +70,25 @@ class MMTPAModel(PromptModel):
                 )
             self.projection = Projection(clip, depth_vision)
         else:
-            self.visual = FreeVisualPrompts(clip, n_vision, options.N_CTX, depth_vision)
+            self.visual = FreeVisualPrompts(clip, options.N_CTX, depth_vision, n_prompts=n_vision)
 
-    def visual_prompts(self) -> tuple[Tensor, Tensor | None]:
-        """Shallow (M, n, w_v) and deep (D - 1, M, n, w_v)."""
+    def visual_prompts(self) -> Prompts:
         if hasattr(self, "visual"):
             return self.visual()
         return self.projection(self.context.ctx, self.context.deep_prompts())
 
     def encode_texts(self) -> Texts:
-        features = self.clip.text(self.context(), self.context.deep_prompts())
-        tokens = None if features.tokens is None else F.normalize(features.tokens.float(), dim=-1)
-        points = F.normalize(features.summary.float(), dim=-1)
-        return Texts(points, tokens, points.new_tensor(self.context.layout.tokens).long())
+        points, tokens = self.clip.text(*self.text_prompts())
+        lengths = torch.tensor(self.context.layout.tokens, device=points.device)
+        return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
 
     def logits(self, images: Tensor, texts: Texts) -> Tensor:
         options = self.options
-        features = self.clip.image(images, *self.visual_prompts(), tokens=options.HIERARCHICAL)
-        tokens = None if features.tokens is None else F.normalize(features.tokens.float(), dim=-1)
+        points, tokens = self.clip.image(images, *self.visual_prompts(), tokens=options.HIERARCHICAL)
         similarity = hierarchical_transport(
-            F.normalize(features.summary.float(), dim=-1),
+            unit(points),
             texts.points,
-            tokens,
+            None if tokens is None else unit(tokens),
             texts.tokens,
             texts.lengths if options.HIERARCHICAL else None,
             variant=options.VARIANT,
@@ -98,21 +97,6 @@ class MMTPAModel(PromptModel):
             max_iter=options.MAX_ITER,
         )
         return self.clip.logit_scale.exp() * similarity
-
-    def released_names(self) -> dict[str, str]:
-        modules = {
-            "context.ctx": "ctx",
-            "context.deep": "compound_prompts_text",
-            "projection.shallow": "proj",
-            "projection.deep": "compound_prompt_projections",
-        }
-        ours = [name for name, _ in self.named_parameters()]
-        return {
-            name: f"prompt_learner.{released}{name.removeprefix(module)}"
-            for name in ours
-            for module, released in modules.items()
-            if name == module or name.startswith(f"{module}.")
-        }
 
 
 @TRAINER_REGISTRY.register()
@@ -128,7 +112,7 @@ class MMTPA(PromptTrainer):
         cfg.TRAINER.MMTPA.VARIANT = "paper"  # paper or release
         cfg.TRAINER.MMTPA.N_CTX = 2  # n, context tokens of a prompt
         cfg.TRAINER.MMTPA.CTX_INIT = "a photo of a"  # sentences separated by tabs, one for each text prompt
-        cfg.TRAINER.MMTPA.PREC = "fp16"  # one of clip.PRECISIONS
+        cfg.TRAINER.MMTPA.PREC = "fp16"  # fp32, fp16, amp or bf16
         cfg.TRAINER.MMTPA.TEXT_PROMPT_NUMBER = 4  # N
         cfg.TRAINER.MMTPA.VISION_PROMPT_NUMBER = 4  # M
         cfg.TRAINER.MMTPA.TEXT_PROMPT_DEPTH = 9  # D, with the shallow prompts

@@ -6,14 +6,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, TextPrompts
+
+Prompts = tuple[Tensor | None, Tensor | None]  #: shallow (M, n, w) and deep (D - 1, M, n, w)
 
 
 class PromptModel(nn.Module):
     """A method's learnable parameters and how they turn images and texts into logits.
 
-    The frozen CLIP is not a sub-module: the state dict holds only what is learned. A subclass defines ``encode_texts``
-    and ``logits``, and ``loss`` where it is more than cross-entropy.
+    As it stands: a text context and visual prompts, cosines of the two summaries, cross-entropy. A method sets
+    ``context`` (a TextContext) and overrides what it does differently.
+
+    The frozen CLIP is not a sub-module: the state dict holds only what is learned.
 
     Args:
         cfg: the run's configuration.
@@ -23,19 +27,37 @@ class PromptModel(nn.Module):
     """
 
     clip: CLIP
+    context: Any
+
+    #: Parameters or modules -> their names in the method's released checkpoints; "name[i]" is a row of a tensor.
+    released: dict[str, str] = {}
+    #: What released checkpoints hold beside that and CLIP, and no one uses.
+    released_unused: tuple[str, ...] = ()
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__()
         self.__dict__["clip"] = clip
-        self.about = {"backbone": clip.name, "backbone_hash": clip.hash, "classes": len(classnames)}
+        self.about = {"backbone": clip.name, "backbone_hash": clip.hash}
+
+    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
+        """The prompts of all classes, and the deep ones (D - 1, R, n, w)."""
+        return self.context(), self.context.deep_prompts()
+
+    def visual_prompts(self) -> Prompts:
+        """Shallow and deep visual prompts; none unless a method has them."""
+        return None, None
 
     def encode_texts(self) -> Any:
-        """All that ``logits`` needs of the class texts; evaluation computes it once per model state."""
-        raise NotImplementedError
+        """All that ``logits`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
+        return self.clip.text(*self.text_prompts()).summary[:, 0]
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """(B, d) summaries of images (B, 3, H, W)."""
+        return self.clip.image(images, *self.visual_prompts()).summary[:, 0]
 
     def logits(self, images: Tensor, texts: Any) -> Tensor:
         """(B, C) from images (B, 3, H, W)."""
-        raise NotImplementedError
+        return self.scaled_cosines(self.encode_images(images), texts)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The training loss and the logits (B, C) that it comes from."""
@@ -44,12 +66,16 @@ class PromptModel(nn.Module):
 
     def scaled_cosines(self, images: Tensor, texts: Tensor) -> Tensor:
         """CLIP's logits: exp(logit_scale) times the cosines of features (B, d) and (C, d), in fp32."""
-        images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
-        return self.clip.logit_scale.exp() * images @ texts.T
+        return self.clip.logit_scale.exp() * unit(images) @ unit(texts).T
 
     def released_names(self) -> dict[str, str]:
-        """Our name -> the release's, for each learnable parameter of the method's released checkpoints."""
-        return {}
+        """Our name -> the release's, for each learnable parameter."""
+        names = {}
+        for name, _ in self.named_parameters():
+            for ours, theirs in self.released.items():
+                if name == ours or name.startswith(f"{ours}."):
+                    names[name] = theirs + name.removeprefix(ours)
+        return names
 
     # torch keeps these in the state dict beside the parameters, whatever engine writes the checkpoint
     def get_extra_state(self) -> dict[str, Any]:
@@ -57,3 +83,8 @@ class PromptModel(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore; trainers.checkpoint compares it before it loads."""
+
+
+def unit(features: Tensor) -> Tensor:
+    """Features scaled to unit norm, in fp32."""
+    return F.normalize(features.float(), dim=-1)

@@ -5,25 +5,39 @@ from torch import Tensor, nn
 
 from clip import CLIP
 
+from .prompt_model import Prompts
 from .text_context import STD
+
+#: A text context, its deep prompts and a Projection -> their names in the releases of MaPLe and MMTPA.
+COUPLED_NAMES = {
+    "context.ctx": "prompt_learner.ctx",
+    "context.deep": "prompt_learner.compound_prompts_text",
+    "projection.shallow": "prompt_learner.proj",
+    "projection.deep": "prompt_learner.compound_prompt_projections",
+}
 
 
 class FreeVisualPrompts(nn.Module):
     """Free visual prompts (VPT, Jia et al. 2022), w_v the width of the image tower.
 
-    Learnable parameters: ``shallow`` (M, n, w_v) and ``deep``, D - 1 tensors of the same shape; Gaussian.
+    Learnable parameters: ``shallow`` (n, w_v), or (M, n, w_v) if ``n_prompts`` says M, and ``deep``, D - 1 tensors of
+    the same shape; Gaussian.
     """
 
-    def __init__(self, clip: CLIP, n_prompts: int, n_ctx: int, depth: int) -> None:
+    def __init__(self, clip: CLIP, n_ctx: int, depth: int, n_prompts: int | None = None) -> None:
         super().__init__()
         check_depth(clip, depth)
-        shape = (n_prompts, n_ctx, clip.image.width)
+        if n_ctx < 1:
+            raise ValueError(f"N_CTX of visual prompts is {n_ctx}, at least one token is needed")
+        shape = (n_ctx, clip.image.width) if n_prompts is None else (n_prompts, n_ctx, clip.image.width)
         self.shallow = nn.Parameter(torch.randn(shape) * STD)
         self.deep = nn.ParameterList(torch.randn(shape) * STD for _ in range(depth - 1))
 
-    def forward(self) -> tuple[Tensor, Tensor | None]:
+    def forward(self) -> Prompts:
         """Shallow (M, n, w_v) and deep (D - 1, M, n, w_v) prompts."""
-        return self.shallow, torch.stack(list(self.deep)) if len(self.deep) else None
+        shallow = self.shallow if self.shallow.dim() == 3 else self.shallow[None]
+        deep = [layer.view_as(shallow) for layer in self.deep]
+        return shallow, torch.stack(deep) if deep else None
 
 
 class Projection(nn.Module):
@@ -36,12 +50,25 @@ class Projection(nn.Module):
         self.shallow = nn.Linear(w_t, w_v)
         self.deep = nn.ModuleList(nn.Linear(w_t, w_v) for _ in range(depth - 1))
 
-    def forward(self, ctx: Tensor, deep: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """From text prompts (N, n, w_t) and (D_t - 1, N, n, w_t), the first D - 1 of which are used."""
-        mapped = [project(layer) for project, layer in zip(self.deep, [] if deep is None else deep)]
-        return self.shallow(ctx), torch.stack(mapped) if mapped else None
+    def forward(self, ctx: Tensor, deep: Tensor | None) -> Prompts:
+        """From text prompts (n, w_t) or (N, n, w_t) and (D_t - 1, N, n, w_t), the first D - 1 of which are used."""
+        shallow = self.shallow(ctx if ctx.dim() == 3 else ctx[None])
+        mapped = [project(layer) for project, layer in zip(self.deep, () if deep is None else deep)]
+        return shallow, torch.stack(mapped) if mapped else None
 
 
 def check_depth(clip: CLIP, depth: int) -> None:
+    """Raise ValueError unless the image tower takes visual prompts down to ``depth`` blocks."""
+    if clip.image.obstacle is not None:
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME {clip.name!r} takes no visual prompts, a plain ViT is needed: its image tower is "
+            f"{clip.image.obstacle}"
+        )
     if not 1 <= depth <= clip.image.depth:
         raise ValueError(f"visual prompt depth is {depth}, the image tower allows 1 to {clip.image.depth}")
+
+
+def vpt_names(deep: str, tower: str, depth: int) -> dict[str, str]:
+    """Deep prompts -> their names in the releases of MaPLe and PromptSRC, which keep them in the towers' blocks."""
+    blocks = range(1, depth)
+    return {f"{deep}.{i - 1}": f"{tower}.transformer.resblocks.{i}.VPT_shallow" for i in blocks}

@@ -1,41 +1,53 @@
-"""Zero-shot CLIP (Radford et al., ICML 2021): the data set's own template, nothing learned."""
+"""Zero-shot CLIP (Radford et al., ICML 2021): nothing learned, one template or an ensemble of eight."""
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .prompt_model import PromptModel
+from .zeroshot_texts import SELECTED_TEMPLATES, zeroshot_texts
 
 
 class ZeroshotModel(PromptModel):
-    """Scaled cosines between the image and "a photo of a <class>."."""
+    """Scaled cosines between the image and the data set's own template, "a photo of a <class>."."""
 
     def __init__(self, cfg: Any, clip: Any, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
-        self.texts = [template.format(name.replace("_", " ")) for name in classnames]
+        self.texts = zeroshot_texts(clip, classnames, self.templates(cfg, template))
 
-    @torch.no_grad()
+    def templates(self, cfg: Any, template: str) -> list[str]:
+        return [template]
+
     def encode_texts(self) -> Tensor:
-        return self.clip.text.encode(self.texts)
+        return self.texts
 
-    @torch.no_grad()
-    def logits(self, images: Tensor, texts: Tensor) -> Tensor:
-        return self.scaled_cosines(self.clip.image(images).summary[:, 0], texts)
+
+class EnsembleModel(ZeroshotModel):
+    """Texts averaged over the seven templates that CLIP's authors selected and, except on ImageNet, the data set's."""
+
+    def templates(self, cfg: Any, template: str) -> list[str]:
+        return SELECTED_TEMPLATES + ([] if cfg.DATASET.NAME == "ImageNet" else [template])
 
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(PromptTrainer):
     """There is nothing to train: a run evaluates."""
 
-    model_class = ZeroshotModel
+    model_class: type[PromptModel] = ZeroshotModel
 
     def precision(self) -> str:
         return "fp32"
 
     def train(self) -> None:  # type: ignore[override]
-        print("ZeroshotCLIP learns nothing, evaluating only")
+        print(f"{type(self).__name__} learns nothing, evaluating only")
         self.test()
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP2(ZeroshotCLIP):
+    """Prompt ensembling over eight templates."""
+
+    model_class = EnsembleModel

@@ -1,0 +1,50 @@
+"""VPT: visual prompt tuning (Jia et al., ECCV 2022) of CLIP, as in MaPLe's comparison.
+
+Free prompts in the image tower; the class texts are those of zero-shot CLIP.
+"""
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer
+from .prompt_model import PromptModel, Prompts
+from .visual_prompts import FreeVisualPrompts, vpt_names
+from .zeroshot_texts import zeroshot_texts
+
+
+class VPTModel(PromptModel):
+    """n visual tokens down to block D."""
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        options = cfg.TRAINER.VPT
+        self.visual = FreeVisualPrompts(clip, options.N_CTX_VISION, options.PROMPT_DEPTH_VISION)
+        words = options.CTX_INIT.replace("_", " ")
+        self.texts = zeroshot_texts(clip, classnames, [f"{words} {{}}."])
+        self.released = {
+            "visual.shallow": "image_encoder.VPT",
+            **vpt_names("visual.deep", "image_encoder", options.PROMPT_DEPTH_VISION),
+        }
+
+    def visual_prompts(self) -> Prompts:
+        return self.visual()
+
+    def encode_texts(self) -> Tensor:
+        return self.texts
+
+
+@TRAINER_REGISTRY.register()
+class VPT(PromptTrainer):
+    model_class = VPTModel
+    section = "VPT"
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        cfg.TRAINER.VPT = CfgNode()
+        cfg.TRAINER.VPT.N_CTX_VISION = 2  # number of visual tokens
+        cfg.TRAINER.VPT.CTX_INIT = "a photo of a"  # words in front of the class name
+        cfg.TRAINER.VPT.PREC = "fp16"  # fp32, fp16, amp or bf16
+        cfg.TRAINER.VPT.PROMPT_DEPTH_VISION = 1  # D, 1 for shallow prompts only
