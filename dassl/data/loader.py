@@ -147,7 +147,7 @@ def _batches(iterator: Iterator[Any]) -> Iterator[Any]:
 
 
 def _message_in_worker(error: Exception) -> str | None:
-    """The message of an error that code of this checkout raised in a worker.
+    """The message of an error that a raise statement of this checkout raised in a worker.
 
     torch raises an error of the same type whose message is the worker's traceback; for errors that come from
     elsewhere, which are bugs, that traceback is what one wants to see.
@@ -155,11 +155,13 @@ def _message_in_worker(error: Exception) -> str | None:
     text = str(error)
     if not re.match(r"Caught \w+ in DataLoader worker", text):
         return None
-    raised_in = re.findall(r'^  File "(.+)", line \d+', text, re.MULTILINE)
-    if not raised_in or CHECKOUT not in Path(raised_in[-1]).parents or "site-packages" in raised_in[-1]:
+    frames = re.findall(r'^  File "(.+)", line \d+.*\n +(.*)', text, re.MULTILINE)
+    if not frames:
         return None
-    name = type(error).__name__
-    return re.split(rf"^(?:[\w.]+\.)?{name}: ", text, flags=re.MULTILINE)[-1].strip()
+    file, statement = frames[-1]
+    if CHECKOUT not in Path(file).parents or "site-packages" in file or not statement.startswith("raise "):
+        return None
+    return re.split(rf"^(?:[\w.]+\.)?{type(error).__name__}: ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def _workers_that_fit(num_workers: int, batch_bytes: int) -> int:

@@ -71,6 +71,12 @@ def load_checkpoint(fpath: str | os.PathLike | None) -> Any:
         raise ValueError("File path is None")
     if not os.path.exists(fpath):
         raise FileNotFoundError(f'File is not found at "{fpath}"')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch suspects of a damaged file; the error below says enough
+        return _load(fpath)
+
+
+def _load(fpath: str | os.PathLike) -> Any:
     map_location = None if torch.cuda.is_available() else "cpu"
     try:
         try:
