@@ -73,10 +73,13 @@ def hierarchical_transport(
 
     References
     ----------
-    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023, arXiv
-    2309.13847. G. Chen et al., PLOT: prompt learning with optimal transport for vision-language models, ICLR
-    2023, arXiv 2210.01253.
+    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023,
+    arXiv 2309.13847.
+
+    G. Chen et al., PLOT: prompt learning with optimal transport for vision-language models, ICLR 2023,
+    arXiv 2210.01253.
     """
+    _check(image_points, text_points, image_tokens, text_tokens, variant)
     solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": stop or STOPS[variant], "tol": tol}
     with torch.autocast(image_points.device.type, enabled=False):
         x, y = image_points.float(), text_points.float()
