@@ -62,7 +62,8 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
 def extend_cfg(cfg: CfgNode) -> None:
     """Declare the keys that Dassl does not have: CoOp's, this program's and those of the trainers."""
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
-    cfg.TRAIN.OVERWRITE = False  # redo a finished run
+    cfg.TRAIN.OVERWRITE = False  # do a finished run again
+    cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from
     for name in TRAINER_REGISTRY.registered_names():
         declare = getattr(TRAINER_REGISTRY.get(name), "extend_cfg", None)
         if declare is not None:

@@ -27,7 +27,7 @@ find_python() {
 
 # Find or make the environment, and install the dependencies unless it has them already.
 set_up() {
-    local extra="$1" environment="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" base stamp key
+    local extra="$1" environment="${VIRTUAL_ENV:-${CONDA_PREFIX:-}}" base stamp installed key
     if [[ -z "$environment" ]]; then
         environment="$ROOT/.venv"
         # An environment whose making was cut short has no working pip.
@@ -45,7 +45,10 @@ set_up() {
     stamp="$environment/.mmprompt-installed${extra:+-$extra}"
     key="$("$PYTHON" -c 'import hashlib, pathlib, sys
 print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes() + sys.version.encode()).hexdigest())' "$ROOT/setup.py")"
-    [[ -f "$stamp" && "$(<"$stamp")" == "$key" ]] && return
+    # An install with an extra serves without it, too.
+    for installed in "$stamp"*; do
+        [[ -f "$installed" && "$(<"$installed")" == "$key" ]] && return
+    done
 
     echo "Installing the dependencies into $environment (some gigabytes: this takes minutes, once)"
     local -a quiet=()

@@ -62,10 +62,10 @@ class Ended:
 def run_train(monkeypatch, capsys) -> Callable[..., Ended]:
     """Run train.py's main in this process: `run_train("--seed", 1, ...)`; the checkout is the current folder."""
     import train
+    from dassl.utils import Logger
     from tools.cli import clean_errors
 
     monkeypatch.chdir(ROOT)
-    console = sys.stdout
 
     def run(*words: object) -> Ended:
         code = 0
@@ -76,9 +76,9 @@ def run_train(monkeypatch, capsys) -> Callable[..., Ended]:
             code = int(end.code or 0)
         finally:
             # A run tees stdout into its log.
-            if sys.stdout is not console:
+            if isinstance(sys.stdout, Logger):
                 sys.stdout.close()
-                sys.stdout = console
+                sys.stdout = sys.stdout.console
         captured = capsys.readouterr()
         return Ended(code, captured.out, captured.err)
 

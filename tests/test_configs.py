@@ -13,12 +13,12 @@ CONFIGS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").rglo
 
 def command_of(config: str) -> list[str]:
     """The words of the command at the top of a config file."""
-    comment = []
+    command = ""
     for line in (ROOT / config).read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
+        command += line.removeprefix("#").removesuffix("\\")
+        if not line.endswith("\\"):
             break
-        comment.append(line.lstrip("# ").removesuffix("\\"))
-    words = shlex.split(" ".join(comment))
+    words = shlex.split(command)
     assert words[:2] == ["python", "train.py"], "a config file opens with the command that runs it"
     return words[2:]
 

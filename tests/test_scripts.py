@@ -73,6 +73,11 @@ def test_an_extra_is_an_install_of_its_own(set_up):
     assert set_up("test")[1] == 2
 
 
+def test_an_install_with_an_extra_serves_without_it(set_up):
+    assert set_up("test")[1] == 1
+    assert set_up()[1] == 1
+
+
 def test_new_dependencies_are_installed(set_up, checkout):
     set_up()
     with (checkout / "setup.py").open("a") as file:
