@@ -37,6 +37,7 @@ class SplitDataset(DatasetBase):
         split_file: the published split file in ``dataset_dir``; "" where the archive's files are the split.
         template: the prompt, with ``{}`` for the class name.
         same_names: whether two classes may have the same name.
+        lists_folders: whether ``read_split`` lists the folders of images, which need not be looked into again.
         few_shot_hash: SHA-256 of the images to train and validate on, of all classes; "" without training.
     """
 
@@ -45,6 +46,7 @@ class SplitDataset(DatasetBase):
     split_file: str = ""
     template: str = "a photo of a {}."
     same_names: bool = False
+    lists_folders: bool = False
     few_shot_hash: str = ""
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -55,7 +57,8 @@ class SplitDataset(DatasetBase):
         self._check_folder()
         split, source = self._find_split()
         check_classes(split, source, self.same_names)
-        check_files(split, self.image_dir, source)
+        if not self.lists_folders:
+            check_files(split, self.image_dir, source)
         if split.train:
             folder = os.path.join(self.dataset_dir, "split_fewshot")
             split = few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED, folder)
@@ -68,8 +71,8 @@ class SplitDataset(DatasetBase):
     def prepare(self) -> None:
         """Make what the data set needs, before anything is looked for. Does nothing unless overridden."""
 
-    def read_split(self) -> Split | tuple[list[Datum], list[Datum], list[Datum]]:
-        """The training, validation and test images when there is no split file; two of them may be empty.
+    def read_split(self) -> Split:
+        """The split when there is no split file; for testing only when it has no training images.
 
         Must be a function of the files alone. ``self.dataset_dir`` and ``self.image_dir`` are set by then.
         """
@@ -89,7 +92,7 @@ class SplitDataset(DatasetBase):
         name = type(self).__name__
         path = os.path.join(self.dataset_dir, self.split_file)
         if not self.split_file:
-            return self._make_split(), f"the split of {self.dataset_dir}"
+            return self.read_split(), f"the split of {self.dataset_dir}"
         if os.path.isfile(path):
             return load_split(path), path
         if type(self).read_split is SplitDataset.read_split:
@@ -102,18 +105,14 @@ class SplitDataset(DatasetBase):
             f"WARNING: {name}: the published split {path} is missing, an own split is used ({own});"
             " results are NOT COMPARABLE with published ones"
         )
-        if not os.path.isfile(own):
-            save_split(self._make_split(), own)
-        return load_split(own), own
-
-    def _make_split(self) -> Split:
-        return Split(*([self._to_item(datum) for datum in part] for part in self.read_split()))
-
-    def _to_item(self, datum: Item | Datum) -> Item:
-        if isinstance(datum, Item):
-            return datum
-        path = os.path.relpath(datum.impath, self.image_dir).replace(os.sep, "/")
-        return Item(path, datum.label, datum.classname)
+        if os.path.isfile(own):
+            return load_split(own), own
+        split = self.read_split()
+        try:
+            save_split(split, own)
+        except OSError as error:  # a read-only data root; the next run makes the same split again
+            print(f"The own split is not kept ({error})")
+        return split, own
 
     def _to_data(self, items: list[Item]) -> list[Datum]:
         return [

@@ -15,13 +15,15 @@ def subsample_classes(split: Split, subset: str) -> Split:
     Of n classes, the first ceil(n / 2) in the order of their labels are base, the others new.
 
     Raises:
-        ValueError: when ``subset`` is not "all", "base" or "new".
+        ValueError: when ``subset`` is not "all", "base" or "new", or when one class is to be halved.
     """
     if subset not in SUBSETS:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}; it must be one of {', '.join(SUBSETS)}")
     if subset == "all":
         return split
     labels = sorted({item.label for item in split.train or split.test})
+    if len(labels) < 2:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}, but there is only one class")
     half = math.ceil(len(labels) / 2)
     chosen = labels[:half] if subset == "base" else labels[half:]
     new_label = {label: i for i, label in enumerate(chosen)}

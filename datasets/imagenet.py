@@ -19,6 +19,7 @@ class ImageNet(SplitDataset):
     dataset_dir = "imagenet"
     image_dir = "images"
     template = "a photo of a {}."
+    lists_folders = True
     same_names = True  # CLIP's class names, which everybody uses, have two missiles
 
     def read_split(self) -> Split:
@@ -46,6 +47,7 @@ class ImageNetVariant(SplitDataset):
     Labels follow the sorted folders, so a variant with 200 of the classes is scored among its own 200.
     """
 
+    lists_folders = True
     same_names = True
 
     def read_split(self) -> Split:

@@ -15,6 +15,7 @@ class ImageNetV2(SplitDataset):
     dataset_dir = "imagenetv2"
     image_dir = "imagenetv2-matched-frequency-format-val"
     template = "a photo of a {}."
+    lists_folders = True
     same_names = True
 
     def read_split(self) -> Split:

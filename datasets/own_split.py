@@ -30,14 +30,18 @@ def split_folders(
     )
 
 
-def split_three_ways(items: Iterable[Item]) -> Split:
+def split_three_ways(items: Iterable[Item], seed: int | str = _SEED) -> Split:
     """Split images: 50 % of each class to train, 20 % to validate and 30 % to test on.
+
+    Args:
+        items: all images.
+        seed: what the images of a class are ranked with (``datasets.fewshot.rank``).
 
     Raises:
         ValueError: when a class has too few images for that.
     """
     split = Split([], [], [])
-    for ranked in _ranked_classes(items):
+    for ranked in _ranked_classes(items, seed):
         train_end = round(0.5 * len(ranked))
         val_end = train_end + round(0.2 * len(ranked))
         if not 0 < train_end < val_end < len(ranked):
@@ -53,18 +57,18 @@ def split_three_ways(items: Iterable[Item]) -> Split:
 def split_off_val(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
     """Split training images into training and validation images, 20 % of each class being the latter."""
     train, val = [], []
-    for ranked in _ranked_classes(items):
+    for ranked in _ranked_classes(items, _SEED):
         count = round(0.2 * len(ranked))
         val += ranked[:count]
         train += ranked[count:]
     return train, val
 
 
-def _ranked_classes(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _ranked_classes(items: Iterable[Item], seed: int | str) -> Iterator[list[Item]]:
     classes: dict[int, list[Item]] = defaultdict(list)
     for item in items:
         classes[item.label].append(item)
-    return (rank(classes[label], _SEED) for label in sorted(classes))
+    return (rank(classes[label], seed) for label in sorted(classes))
 
 
 def list_folders(image_dir: str, ignored: Collection[str] = ()) -> list[tuple[str, list[str]]]:

@@ -59,10 +59,15 @@ def _item(row: object, where: str) -> Item:
         case [str(path), int() | str() as label, str(classname)]:
             if not str(label).lstrip("-").isdecimal():
                 raise ValueError(f"{where}: label {label!r} must be a number")
-            if path.startswith("/") or ".." in path.split("/"):
-                raise ValueError(f"{where}: {path!r} must be a path below the image folder")
+            check_path(path, where)
             return Item(path, int(label), classname)
     raise ValueError(f"{where}: expected [path, label, class name], found {row!r}")
+
+
+def check_path(path: str, where: str) -> None:
+    """ValueError when ``path``, found at ``where``, could lead out of the image folder."""
+    if os.path.isabs(path) or ".." in path.split("/"):
+        raise ValueError(f"{where}: {path!r} must be a path below the image folder")
 
 
 def check_classes(split: Split, source: str, same_names: bool = False) -> None:
@@ -74,15 +79,15 @@ def check_classes(split: Split, source: str, same_names: bool = False) -> None:
         same_names: let two classes have one name (ImageNet's published names do).
 
     Raises:
-        ValueError: naming the first label or name at fault.
+        ValueError: naming the first label or name at fault, or when there are no test images.
     """
     names: dict[int, str] = {}
     for item in (item for part in split for item in part):
         name = names.setdefault(item.label, item.classname)
         if name != item.classname:
             raise ValueError(f"{source}: label {item.label} has two names, {name!r} and {item.classname!r}")
-    if not names:
-        raise ValueError(f"{source} names no images")
+    if not split.test:
+        raise ValueError(f"{source} has no test images")
     labels = {item.label for item in split.train or split.test}
     for label in range(max(names) + 1):
         if label not in names:

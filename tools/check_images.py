@@ -57,12 +57,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def images_of_data_set(root: str, config_file: str) -> list[str]:
     """The paths of all images of a data set: training, validation and test, of all classes."""
-    import datasets  # noqa: F401  (registers the data sets)
     from dassl.config import get_cfg_default
     from dassl.data.datasets import build_dataset
+    from datasets.config import extend_cfg
     from tools.settings import merge_file
 
     cfg = get_cfg_default()
+    extend_cfg(cfg)
     merge_file(cfg, config_file)
     cfg.DATASET.ROOT = root
     cfg.DATASET.NUM_SHOTS = -1

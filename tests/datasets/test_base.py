@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dassl.data.datasets import Datum
 from datasets.base import SplitDataset
-from datasets.split import Split, load_split, save_split
+from datasets.split import Item, Split, load_split, save_split
 from tests.datasets.toy import Link, make_cfg, make_split, rows
 
 
@@ -175,7 +174,7 @@ def test_an_own_split_is_announced_in_every_run_and_gives_way_to_the_published(
 
 
 class MadeHere(SplitDataset):
-    """Makes its images on first use; for testing only; tells its split as Datums."""
+    """Makes its images on first use, for testing only."""
 
     dataset_dir = "made"
 
@@ -184,13 +183,8 @@ class MadeHere(SplitDataset):
             os.makedirs(os.path.join(self.dataset_dir, name), exist_ok=True)
             Path(self.dataset_dir, name, "1.jpg").write_text("")
 
-    def read_split(self) -> tuple[list[Datum], list[Datum], list[Datum]]:
-        path = os.path.join(self.image_dir, "{}", "1.jpg")
-        return (
-            [],
-            [],
-            [Datum(path.format(name), label, classname=name) for label, name in enumerate(("cat", "dog"))],
-        )
+    def read_split(self) -> Split:
+        return Split([], [], [Item("cat/1.jpg", 0, "cat"), Item("dog/1.jpg", 1, "dog")])
 
 
 def test_a_data_set_for_testing_only_that_is_made_on_first_use(tmp_path: Path) -> None:

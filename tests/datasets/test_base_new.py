@@ -19,7 +19,7 @@ def test_first_half_rounded_up_is_base() -> None:
     assert subsample_classes(split, "all") is split
 
 
-@given(splits())
+@given(splits(min_classes=2))
 def test_base_and_new_are_a_partition(split: Split) -> None:
     base, new = subsample_classes(split, "base"), subsample_classes(split, "new")
     for whole, *halves in zip(split, base, new, strict=True):
@@ -40,3 +40,8 @@ def test_a_data_set_for_testing_only_is_halved_too() -> None:
 def test_unknown_subset_is_refused() -> None:
     with pytest.raises(ValueError, match="SUBSAMPLE_CLASSES is 'old'; it must be one of all, base, new"):
         subsample_classes(make_split(), "old")
+
+
+def test_one_class_has_no_halves() -> None:
+    with pytest.raises(ValueError, match="SUBSAMPLE_CLASSES is 'new', but there is only one class"):
+        subsample_classes(make_split(classes=1), "new")

@@ -71,23 +71,22 @@ def test_classes_at_fault_are_named() -> None:
     def without(split: Split, label: int) -> Split:
         return Split(*([item for item in part if item.label != label] for part in split))
 
+    same_names = Split(
+        *([i._replace(classname=f"name{' _'[i.label % 2]}0") for i in part] for part in make_split(2))
+    )
     cases = {
         "here: labels run up to 2 but there is no image of label 1": without(good, 1),
         "here: class 'name 1' (label 1) has no training images": good._replace(train=without(good, 1).train),
         "here: label 0 has two names, 'name 0' and 'other'": good._replace(val=[Item("x.jpg", 0, "other")]),
-        "here: labels 0 and 1 have the same class name 'name_0'": Split(
-            [Item("a.jpg", 0, "name 0"), Item("b.jpg", 1, "name_0")], [], []
-        ),
+        "here: labels 0 and 1 have the same class name 'name_0'": same_names,
         "here: label -1 is negative": good._replace(test=[Item("x.jpg", -1, "x")]),
-        "here names no images": Split([], [], []),
+        "here has no test images": good._replace(test=[]),
     }
     for message, split in cases.items():
         with pytest.raises(ValueError) as caught:
             check_classes(split, "here")
         assert str(caught.value) == message
-    check_classes(
-        Split([Item("a.jpg", 0, "crane"), Item("b.jpg", 1, "crane")], [], []), "here", same_names=True
-    )
+    check_classes(same_names, "here", same_names=True)
 
 
 def test_missing_images_are_counted_and_the_first_five_named(tmp_path: Path, link_images: Link) -> None:

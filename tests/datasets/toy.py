@@ -9,19 +9,20 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DatasetBase, Datum
+from datasets.config import extend_cfg
 from datasets.split import Item, Split
 
 Link = Callable[[Path, Iterable[str]], None]
 LayOut = Callable[[str, str, str], Split]
 
 
-def make_cfg(root: Path, shots: int = -1, seed: int = 1, subset: str | None = None) -> CfgNode:
+def make_cfg(root: Path, shots: int = -1, seed: int = 1, subset: str = "all") -> CfgNode:
     cfg = get_cfg_default()
+    extend_cfg(cfg)
     cfg.DATASET.ROOT = str(root)
     cfg.DATASET.NUM_SHOTS = shots
     cfg.SEED = seed
-    if subset is not None:
-        cfg.DATASET.SUBSAMPLE_CLASSES = subset
+    cfg.DATASET.SUBSAMPLE_CLASSES = subset
     return cfg
 
 
@@ -46,10 +47,14 @@ def make_split(classes: int = 5, train: int = 6, val: int = 5, test: int = 4) ->
 
 
 @st.composite
-def splits(draw: st.DrawFn) -> Split:
-    """Splits with 1 to 6 classes of 1 to 9 training and 0 to 9 validation images, in any order."""
+def splits(draw: st.DrawFn, min_classes: int = 1) -> Split:
+    """Splits with up to 6 classes of 1 to 9 training and 0 to 9 validation images, in any order."""
     sizes = draw(
-        st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=6)
+        st.lists(
+            st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 3)),
+            min_size=min_classes,
+            max_size=6,
+        )
     )
     parts = []
     for p, part in enumerate(("train", "val", "test")):
