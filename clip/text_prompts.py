@@ -46,10 +46,16 @@ class Layout:
         return lengths.cumsum(0) - lengths
 
     def positions(self) -> Tensor:
-        """(R, K + T) position of every token in its text, the index into the positional embedding."""
+        """(R, K + T) position of every token in its text, the index into the positional embedding.
+
+        Behind the end of text, a token that a shorter root's texts need may lie outside of a longer root's; these do
+        not use it.
+        """
         inside = torch.cat([torch.arange(n) for n in self.branches])
+        behind = inside > torch.tensor(self.ends).repeat_interleave(torch.tensor(self.branches))
+        limit = torch.where(behind, CONTEXT_LENGTH - 1, 2 * CONTEXT_LENGTH)  # a text too long stays an error
         root = torch.arange(self.longest_root)
-        return torch.stack([torch.cat([root, length + inside]) for length in self.roots])
+        return torch.stack([torch.cat([root, (length + inside).minimum(limit)]) for length in self.roots])
 
     def padded(self) -> Tensor:
         """(C, S) index of each branch's tokens among the T, S the longest; behind a branch its last token again."""
