@@ -70,13 +70,16 @@ class EpochLoader(DataLoader):
     def _get_iterator(self) -> Any:
         # torch's iterators see the seeded data set and its (index, seed) pairs; whoever looks at the loader
         # sees the data set and the sampler that it was given.
-        self._sent = list(vars(self.dataset).values())
+        self._sent = self._attributes()
         seen_by_torch = copy.copy(self)
         vars(seen_by_torch).update(dataset=_Seeded(self.dataset), batch_sampler=self._epoch)
         return DataLoader._get_iterator(seen_by_torch)
 
+    def _attributes(self) -> list[Any]:
+        return list(getattr(self.dataset, "__dict__", {}).values())
+
     def _dataset_changed(self) -> bool:
-        now = list(vars(self.dataset).values())
+        now = self._attributes()
         return len(now) != len(self._sent) or any(a is not b for a, b in zip(now, self._sent))
 
 

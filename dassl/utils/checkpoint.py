@@ -58,7 +58,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str | os.PathLike | None) -> Any:
-    """Read a checkpoint, onto the devices it was saved from where there is a GPU, else onto the CPU.
+    """Read a checkpoint onto the CPU, whatever device it was saved from.
 
     Nothing in the file is executed. Where it holds objects other than tensors, numbers and containers of them
     (Dassl saves schedulers and optimisers whole), :class:`dassl.utils.inert.Inert` stands in their place.
@@ -77,14 +77,12 @@ def load_checkpoint(fpath: str | os.PathLike | None) -> Any:
 
 
 def _load(fpath: str | os.PathLike) -> Any:
-    map_location = None if torch.cuda.is_available() else "cpu"
     try:
         try:
-            return torch.load(fpath, map_location=map_location, weights_only=True)
-        except (
-            pickle.UnpicklingError
-        ):  # other objects than weights: inert reads them as safely as weights_only does
-            return torch.load(fpath, map_location=map_location, weights_only=False, pickle_module=inert)
+            return torch.load(fpath, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            # It holds more than weights_only knows; inert reads that as safely.
+            return torch.load(fpath, map_location="cpu", weights_only=False, pickle_module=inert)
     except Exception as error:  # whatever torch and pickle stumble over in a damaged file
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f'"{fpath}" is not a checkpoint, or damaged ({reason})') from None
