@@ -84,7 +84,7 @@ def _scale(scores, rows, cols, row_dim, col_dim, eps, max_iter, tol, mean, start
         return r, cols / torch.mul(kernel, r, out=work).sum(row_dim, keepdim=True)
 
     r = (rows > 0) * unit
-    c = torch.ones_like(cols) if start is None else start
+    c = (cols > 0).to(cols.dtype) if start is None else start
     r, c, before = _iterate(step, r, c, max_iter, None if tol is None else tol * unit, mean)
     return kernel.mul_(r).mul_(c), before
 
@@ -101,7 +101,7 @@ def _scale_logarithms(scores, rows, cols, row_dim, col_dim, eps, max_iter, tol, 
         assert mean is not None
         return mean(torch.where(present, difference, 0.0))
 
-    c = torch.zeros_like(cols) if start is None else start
+    c = torch.where(cols > -math.inf, 0.0, -math.inf) if start is None else start
     r, c, before = _iterate(step, torch.full_like(rows, -1 / eps), c, max_iter, tol, change)
     return torch.add(scores, r, out=plan).add_(c).exp_(), before
 

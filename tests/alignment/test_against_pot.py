@@ -63,3 +63,18 @@ def test_prompt_level():
         exact = cost[b, c].double()
         plan = ot.bregman.sinkhorn_log(ot.unif(5, exact), ot.unif(4, exact), exact, 0.1, 20000, stopThr=1e-13)
         torch.testing.assert_close(value[b, c].double(), (plan * exact).sum(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("eps", [0.04, 0.1])
+@pytest.mark.parametrize("max_iter", [1, 2])
+def test_padding_and_massless_tokens_take_no_part_from_the_first_iteration_on(eps, max_iter):
+    x, y = tokens(1, 1, 9, 16, seed=9), tokens(1, 3, 6, 16, seed=10)
+    lengths = torch.tensor([[6, 2, 5]])
+    weights = torch.ones(6)
+    weights[1] = 0
+    fixed = {"eps": eps, "stop": "fixed", "max_iter": max_iter}
+    together = token_transport(x, y, lengths, text_weights=weights, **fixed)
+    for n, length in enumerate(lengths[0].tolist()):
+        rest = [0, *range(2, length)]
+        alone = token_transport(x, y[:, n : n + 1, rest], **fixed)
+        torch.testing.assert_close(together[0, 0, 0, n], alone[0, 0, 0, 0], rtol=1e-5, atol=0)
