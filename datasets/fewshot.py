@@ -95,7 +95,7 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
 
     Raises:
         ValueError: how many images are from elsewhere (and how many of these are test images), or which class
-            has the wrong number of them. An image may be drawn twice (CoOp does so for classes with too few).
+            has the wrong number of them. Only in a class with too few may an image be drawn twice, as CoOp does.
     """
     test = {item.path for item in split.test}
     for part, limit in (("train", shots), ("val", min(shots, MAX_VAL_SHOTS))):
@@ -110,11 +110,13 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
                 f" first: {strange[0]}; move the file away to draw anew"
             )
         counts = Counter(item.label for item in drawn)
+        distinct = Counter(item.label for item in set(drawn))
         for label, there in sorted(Counter(label_of.values()).items()):
-            if not min(limit, there) <= counts[label] <= limit:
+            count = counts[label]
+            if not min(limit, there) <= count <= limit or distinct[label] < count and there >= limit:
                 raise ValueError(
-                    f"{source} does not fit: it has {counts[label]} {part} images of label {label} where"
-                    f" {limit} were asked for and {there} are there; move the file away to draw anew"
+                    f"{source} does not fit: it has {distinct[label]} {part} images of label {label} (in {count}"
+                    f" places) where {limit} were asked for and {there} are there; move the file away to draw anew"
                 )
 
 

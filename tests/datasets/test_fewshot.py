@@ -104,11 +104,16 @@ def test_a_kept_draw_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         r"1 of its 10 train images .* \(0 are test images\)": (
             draw._replace(train=[draw.train[0]._replace(label=3), *draw.train[1:]])
         ),
-        "it has 1 train images of label 0 where 2 were asked for and 6 are there": draw._replace(
+        r"it has 1 train images of label 0 \(in 1 places\) where 2 were asked for and 6 are there": draw._replace(
             train=draw.train[1:]
         ),
-        "it has 0 val images of label 0 where 2 were asked for": draw._replace(val=[]),
-        "it has 3 train images of label 0 where 2": draw_images(split, 3, 1)._replace(val=draw.val),
+        r"it has 0 val images of label 0 \(in 0 places\) where 2 were": draw._replace(val=[]),
+        r"it has 3 train images of label 0 \(in 3 places\) where 2": draw_images(split, 3, 1)._replace(
+            val=draw.val
+        ),
+        r"it has 1 train images of label 0 \(in 2 places\)": draw._replace(
+            train=[draw.train[1], *draw.train[1:]]
+        ),
     }
     for message, bad in cases.items():
         save_split(bad, str(file))
