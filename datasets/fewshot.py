@@ -110,10 +110,10 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
                 f" first: {strange[0]}; move the file away to draw anew"
             )
         counts = Counter(item.label for item in drawn)
-        distinct = Counter(item.label for item in set(drawn))
+        distinct = Counter(label_of[path] for path in {item.path for item in drawn})
         for label, there in sorted(Counter(label_of.values()).items()):
             count = counts[label]
-            if not min(limit, there) <= count <= limit or distinct[label] < count and there >= limit:
+            if not min(limit, there) <= count <= limit or (distinct[label] < count and there >= limit):
                 raise ValueError(
                     f"{source} does not fit: it has {distinct[label]} {part} images of label {label} (in {count}"
                     f" places) where {limit} were asked for and {there} are there; move the file away to draw anew"
