@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -14,7 +15,9 @@ class ImageFeatures(NamedTuple):
     """What the tower returns, in the joint space and not normalised."""
 
     summary: Tensor  #: (B, M, d), the class token
-    tokens: Tensor | None  #: (B, M, P, d), every other output token: patches, then prompts
+    tokens: (
+        Tensor | None
+    )  #: (B, M, P, d), every other output token: patches, then prompts; a ResNet's positions
 
 
 class ImageTower(nn.Module):
@@ -57,9 +60,13 @@ class ImageTower(nn.Module):
             deep: (D - 1, M, n, w), the replacements at the input of blocks 2..D.
             tokens: also return the output tokens; otherwise the last block computes the class token alone.
         """
+        if prompts is not None:
+            self._require_promptable()
+        if isinstance(self.visual, ModifiedResNet) and tokens:
+            return _attention_pool_all(self.visual, images.to(self._dtype()))
         if self.obstacle is not None:
-            if prompts is not None or tokens:
-                self._require_promptable()
+            if tokens:
+                raise ValueError(f"image tower of type {self.obstacle} has no output tokens to return")
             return ImageFeatures(self.visual(images.to(self._dtype()))[:, None], None)
 
         visual, dtype = self.visual, self._dtype()
@@ -93,6 +100,21 @@ class ImageTower(nn.Module):
     def _require_promptable(self) -> None:
         if self.obstacle is not None:
             raise ValueError(f"visual prompts need a plain ViT, this image tower is not one: {self.obstacle}")
+
+
+def _attention_pool_all(visual: Any, images: Tensor) -> ImageFeatures:
+    """A CLIP ResNet whose attention pool answers for every position, not only for the mean (as in PLOT)."""
+    pool = visual.attnpool
+    x = visual.stem(images)
+    for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+        x = layer(x)
+    x = x.flatten(2).transpose(1, 2)
+    x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+    x = x + pool.positional_embedding.to(x.dtype)
+    projections = (pool.q_proj, pool.k_proj, pool.v_proj)
+    q, k, v = (project(x).unflatten(-1, (pool.num_heads, -1)).transpose(1, 2) for project in projections)
+    x = pool.c_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))[:, None]
+    return ImageFeatures(x[:, :, 0], x[:, :, 1:])
 
 
 def _why_not_promptable(visual: Any) -> str | None:

@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tools.cli import OneLineParser, clean_errors
+from tools.settings import merge_pairs
 
 with clean_errors():
     import torch
@@ -98,7 +99,7 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
     recorded = case.meta.get("trajectory", {})
     weights = scratch / "clip.safetensors"
     save_file(case.backbone, weights)
-    cfg.merge_from_list([
+    merge_pairs(cfg, [
         "MODEL.BACKBONE.NAME", str(weights),
         "INPUT.SIZE", tuple(case.meta["cfg"]["INPUT.SIZE"]),
         "OUTPUT_DIR", str(scratch / "output"),
@@ -126,6 +127,7 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
             self.lab2cname = dict(enumerate(names))
             self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, template=template))
 
+    OnRecordedBatches.__name__ = trainer.__name__
     built = OnRecordedBatches(cfg)
     for model, state in case.checkpoint().items():
         (scratch / "release" / model).mkdir(parents=True)

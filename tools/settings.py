@@ -28,10 +28,10 @@ def merge_file(cfg: CfgNode, path: str) -> None:
         _merge_one(cfg, key, value, path)
 
 
-def merge_pairs(cfg: CfgNode, pairs: list[str]) -> None:
+def merge_pairs(cfg: CfgNode, pairs: list[Any]) -> None:
     """Merge `KEY VALUE KEY VALUE ...` of the command line into `cfg`; errors as in `merge_file`."""
     for word in pairs:
-        if word.startswith("--"):
+        if isinstance(word, str) and word.startswith("--"):
             raise ValueError(f"command line: {word} must stand before the KEY VALUE pairs")
     if len(pairs) % 2:
         raise ValueError(f"command line: {pairs[-1]} has no value (KEY VALUE pairs)")
@@ -60,11 +60,14 @@ def _merge_one(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
     try:
         cfg.merge_from_list([key, value])
     except ValueError:
-        # yacs refuses `LR 1` for a float; everybody who writes it means 1.0.
+        # yacs refuses `LR 1` for a float and `CTX_INIT 2` for a text; everybody who writes it means 1.0 and "2".
         try:
-            if not isinstance(default, float) or isinstance(value, bool):
+            if isinstance(default, str) and not isinstance(value, dict):
+                cfg.merge_from_list([key, repr(str(value))])
+            elif isinstance(default, float) and not isinstance(value, bool):
+                cfg.merge_from_list([key, float(value)])
+            else:
                 raise
-            cfg.merge_from_list([key, float(value)])
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{origin}: {key} must be of type {type(default).__name__} (now {default!r}), not {value!r}"

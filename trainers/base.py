@@ -34,6 +34,13 @@ class Release(NamedTuple):
     only: dict[str, Any]
 
 
+def section(cfg: CfgNode, name: str) -> CfgNode:
+    """``cfg.TRAINER[name]``, made if it is not there: releases of several methods share a section."""
+    if name not in cfg.TRAINER:
+        cfg.TRAINER[name] = CfgNode()
+    return cfg.TRAINER[name]
+
+
 class PromptTrainer(TrainerX):
     """Trains the parameters of a PromptModel around a frozen CLIP; a method says which, in its own file.
 

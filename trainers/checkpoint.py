@@ -1,7 +1,7 @@
 """Checkpoints of learnable parameters: ours, and those that the methods' releases wrote."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,16 @@ def load_learned(model: PromptModel, state: Mapping[str, Any], source: str) -> N
 
     missing = own.keys() - found.keys()
     if missing or unexpected:
-        said = [f"lacks {', '.join(sorted(names.get(name, name) for name in missing))}"] if missing else []
-        said += [f"holds {', '.join(sorted(unexpected))}, unknown here"] if unexpected else []
+        said = [f"lacks {_listed(names.get(name, name) for name in missing)}"] if missing else []
+        said += [f"holds {_listed(unexpected)}, unknown here"] if unexpected else []
         raise ValueError(
             f"{source} is no checkpoint of {_called(model)} with these settings: it {' and '.join(said)}"
         )
     for name, parameter in own.items():
         if parameter.shape != found[name].shape:
             raise ValueError(
-                f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, here {tuple(parameter.shape)} "
-                f"is needed: another backbone than {model.clip.name}, another number of classes or of context tokens"
+                f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, {tuple(parameter.shape)} is "
+                f"needed: another backbone than {model.clip.name}, another number of classes or of context tokens"
             )
     for name, parameter in own.items():
         parameter.data.copy_(found[name])
@@ -80,6 +80,11 @@ def pick(tensors: Mapping[str, Any], name: str) -> Any:
     key, _, row = name.partition("[")
     value = tensors.get(key)
     return value[int(row.rstrip("]"))] if row and value is not None else value
+
+
+def _listed(names: Iterable[str], most: int = 5) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
 
 
 def _called(model: PromptModel) -> str:

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
+from .base import PromptTrainer, section
 from .prompt_model import PromptModel
 from .text_context import TextContext
 
@@ -22,16 +22,20 @@ class CoOpModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.COOP
+        words = self.initial_words(options)
         self.context = TextContext(
             clip,
             classnames,
-            n_ctx=len(options.CTX_INIT.replace("_", " ").split()) or options.N_CTX,
-            init=options.CTX_INIT,
+            n_ctx=len(words.split()) or options.N_CTX,
+            init=words,
             class_specific=options.CSC,
             position=options.CLASS_TOKEN_POSITION,
         )
         if options.CSC:
             self.about["classes"] = len(classnames)
+
+    def initial_words(self, options: CfgNode) -> str:
+        return options.CTX_INIT.replace("_", " ")
 
 
 @TRAINER_REGISTRY.register()
@@ -41,9 +45,9 @@ class CoOp(PromptTrainer):
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
-        cfg.TRAINER.COOP = CfgNode()
-        cfg.TRAINER.COOP.N_CTX = 16  # number of context tokens
-        cfg.TRAINER.COOP.CSC = False  # class-specific context
-        cfg.TRAINER.COOP.CTX_INIT = ""  # initial words; they decide the number of tokens
-        cfg.TRAINER.COOP.PREC = "fp16"  # fp32, fp16, amp or bf16
-        cfg.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # end, middle or front
+        options = section(cfg, "COOP")
+        options.N_CTX = 16  # number of context tokens
+        options.CSC = False  # class-specific context
+        options.CTX_INIT = ""  # initial words; they decide the number of tokens
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.CLASS_TOKEN_POSITION = "end"  # end, middle or front

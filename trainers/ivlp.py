@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
+from .base import PromptTrainer, section
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, vpt_names
@@ -46,10 +46,10 @@ class IVLP(PromptTrainer):
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
-        cfg.TRAINER.IVLP = CfgNode()
-        cfg.TRAINER.IVLP.N_CTX_VISION = 2  # n_v
-        cfg.TRAINER.IVLP.N_CTX_TEXT = 2  # n_t
-        cfg.TRAINER.IVLP.CTX_INIT = "a photo of a"  # the text context starts from its first words
-        cfg.TRAINER.IVLP.PREC = "fp16"  # fp32, fp16, amp or bf16
-        cfg.TRAINER.IVLP.PROMPT_DEPTH_VISION = 9  # D_v, 0 for no visual prompts
-        cfg.TRAINER.IVLP.PROMPT_DEPTH_TEXT = 9  # D_t
+        options = section(cfg, "IVLP")
+        options.N_CTX_VISION = 2  # n_v
+        options.N_CTX_TEXT = 2  # n_t
+        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.PROMPT_DEPTH_VISION = 9  # D_v, 0 for no visual prompts
+        options.PROMPT_DEPTH_TEXT = 9  # D_t

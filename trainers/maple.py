@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
+from .base import PromptTrainer, section
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, Projection
@@ -40,8 +40,8 @@ class MaPLe(PromptTrainer):
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
-        cfg.TRAINER.MAPLE = CfgNode()
-        cfg.TRAINER.MAPLE.N_CTX = 2  # number of context tokens
-        cfg.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # the context starts from its first words
-        cfg.TRAINER.MAPLE.PREC = "fp16"  # fp32, fp16, amp or bf16
-        cfg.TRAINER.MAPLE.PROMPT_DEPTH = 9  # D, 1 for shallow prompts only
+        options = section(cfg, "MAPLE")
+        options.N_CTX = 2  # number of context tokens
+        options.CTX_INIT = "a photo of a"  # the context starts from its first words
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.PROMPT_DEPTH = 9  # D, 1 for shallow prompts only

@@ -19,7 +19,7 @@ from alignment import hierarchical_transport
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, Release
+from .base import PromptTrainer, Release, section
 from .prompt_model import PromptModel, Prompts, unit
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
@@ -108,16 +108,16 @@ class MMTPA(PromptTrainer):
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
-        cfg.TRAINER.MMTPA = CfgNode()
-        cfg.TRAINER.MMTPA.VARIANT = "paper"  # paper or release
-        cfg.TRAINER.MMTPA.N_CTX = 2  # n, context tokens of a prompt
-        cfg.TRAINER.MMTPA.CTX_INIT = "a photo of a"  # sentences separated by tabs, one for each text prompt
-        cfg.TRAINER.MMTPA.PREC = "fp16"  # fp32, fp16, amp or bf16
-        cfg.TRAINER.MMTPA.TEXT_PROMPT_NUMBER = 4  # N
-        cfg.TRAINER.MMTPA.VISION_PROMPT_NUMBER = 4  # M
-        cfg.TRAINER.MMTPA.TEXT_PROMPT_DEPTH = 9  # D, with the shallow prompts
-        cfg.TRAINER.MMTPA.VISION_PROMPT_DEPTH = 9
-        cfg.TRAINER.MMTPA.HIERARCHICAL = True  # False: transport between prompts alone
-        cfg.TRAINER.MMTPA.BETA = 1.0  # weight of the token level in the prompt cost
-        cfg.TRAINER.MMTPA.EPS = 0.1  # entropic regularisation of both levels
-        cfg.TRAINER.MMTPA.MAX_ITER = 100  # ceiling of the scaling iterations
+        options = section(cfg, "MMTPA")
+        options.VARIANT = "paper"  # paper or release
+        options.N_CTX = 2  # n, context tokens of a prompt
+        options.CTX_INIT = "a photo of a"  # sentences separated by tabs, one for each text prompt
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.TEXT_PROMPT_NUMBER = 4  # N
+        options.VISION_PROMPT_NUMBER = 4  # M
+        options.TEXT_PROMPT_DEPTH = 9  # D, with the shallow prompts
+        options.VISION_PROMPT_DEPTH = 9
+        options.HIERARCHICAL = True  # False: transport between prompts alone
+        options.BETA = 1.0  # weight of the token level in the prompt cost
+        options.EPS = 0.1  # entropic regularisation of both levels
+        options.MAX_ITER = 100  # ceiling of the scaling iterations

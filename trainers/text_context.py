@@ -1,5 +1,7 @@
 """Learnable context tokens around class names: the text prompts of every method here."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -105,6 +107,13 @@ class TextContext(nn.Module):
             rest = rest.repeat(in_branch // len(rest), 1)
         branch = _fill(self.branch_frozen, self.branch_places, rest)
         return TextPrompts(root, branch[0], self.layout)
+
+    def for_images(self, contexts: Tensor) -> TextPrompts:
+        """The prompts with a context for each image (B, n, w) in place of the learned one: a root for each image."""
+        start = self.root_frozen.expand(len(contexts), -1, -1)
+        root = torch.cat([start[:, :1], contexts, start[:, 1 + contexts.shape[1] :]], dim=1)
+        layout = replace(self.layout, roots=self.layout.roots * len(contexts))
+        return TextPrompts(root, self.branch_frozen[0], layout)
 
     def deep_prompts(self) -> Tensor | None:
         """(D - 1, N, n, w), or None when there are none."""

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
+from .base import PromptTrainer, section
 from .prompt_model import PromptModel, Prompts
 from .visual_prompts import FreeVisualPrompts, vpt_names
 from .zeroshot_texts import zeroshot_texts
@@ -43,8 +43,8 @@ class VPT(PromptTrainer):
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
-        cfg.TRAINER.VPT = CfgNode()
-        cfg.TRAINER.VPT.N_CTX_VISION = 2  # number of visual tokens
-        cfg.TRAINER.VPT.CTX_INIT = "a photo of a"  # words in front of the class name
-        cfg.TRAINER.VPT.PREC = "fp16"  # fp32, fp16, amp or bf16
-        cfg.TRAINER.VPT.PROMPT_DEPTH_VISION = 1  # D, 1 for shallow prompts only
+        options = section(cfg, "VPT")
+        options.N_CTX_VISION = 2  # number of visual tokens
+        options.CTX_INIT = "a photo of a"  # words in front of the class name
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.PROMPT_DEPTH_VISION = 1  # D, 1 for shallow prompts only

@@ -8,7 +8,8 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .prompt_model import PromptModel
-from .zeroshot_texts import SELECTED_TEMPLATES, zeroshot_texts
+from .templates import SELECTED
+from .zeroshot_texts import zeroshot_texts
 
 
 class ZeroshotModel(PromptModel):
@@ -29,7 +30,7 @@ class EnsembleModel(ZeroshotModel):
     """Texts averaged over the seven templates that CLIP's authors selected and, except on ImageNet, the data set's."""
 
     def templates(self, cfg: Any, template: str) -> list[str]:
-        return SELECTED_TEMPLATES + ([] if cfg.DATASET.NAME == "ImageNet" else [template])
+        return SELECTED + ([] if cfg.DATASET.NAME == "ImageNet" else [template])
 
 
 @TRAINER_REGISTRY.register()

@@ -7,21 +7,14 @@ from clip import CLIP
 
 from .prompt_model import unit
 
-#: The seven of CLIP's ImageNet templates that its authors selected (notebook of the CLIP repository).
-SELECTED_TEMPLATES = [
-    "itap of a {}.",
-    "a bad photo of the {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-]
-
 
 @torch.no_grad()
-def zeroshot_texts(clip: CLIP, classnames: list[str], templates: list[str]) -> Tensor:
-    """(C, d) unit text features; over several templates the mean of the unit features, scaled to unit norm again."""
+def zeroshot_texts(clip: CLIP, classnames: list[str], templates: list[str], unit_each: bool = True) -> Tensor:
+    """(C, d) unit text features; over several templates the mean of the features, scaled to unit norm.
+
+    Args:
+        unit_each: scale every template's feature to unit norm before the mean (CLIP's authors do, PromptSRC does not).
+    """
     names = [name.replace("_", " ") for name in classnames]
-    features = [unit(clip.text.encode([template.format(name) for name in names])) for template in templates]
-    return unit(torch.stack(features).mean(dim=0))
+    features = [clip.text.encode([template.format(name) for name in names]).float() for template in templates]
+    return unit(torch.stack([unit(feature) if unit_each else feature for feature in features]).mean(dim=0))

@@ -1,0 +1,69 @@
+"""CoCoOp: conditional prompt learning (Zhou et al., CVPR 2022).
+
+CoOp's context plus a bias that a small network, the meta-net, computes from the image feature (section 3.2): every
+image has its own context, and so its own class texts.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, section
+from .prompt_model import PromptModel, unit
+from .text_context import TextContext
+
+CHUNK = 2**15  #: text tokens that are encoded at once; bounds the memory, not the batch
+
+
+class CoCoOpModel(PromptModel):
+    """n context tokens (n, w), and the meta-net d -> d / 16 -> w."""
+
+    released = {"context.ctx": "ctx", "meta_net": "meta_net"}
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        options = cfg.TRAINER.COCOOP
+        words = options.CTX_INIT.replace("_", " ")
+        self.context = TextContext(clip, classnames, len(words.split()) or options.N_CTX, init=words)
+        d = clip.joint_width
+        layers = {
+            "linear1": nn.Linear(d, d // 16),
+            "relu": nn.ReLU(inplace=True),
+            "linear2": nn.Linear(d // 16, clip.text.width),
+        }
+        self.meta_net = nn.Sequential(OrderedDict(layers))
+
+    def encode_texts(self) -> None:
+        """Class texts depend on the image; ``logits`` encodes them."""
+
+    def logits(self, images: Tensor, texts: None) -> Tensor:
+        features = unit(self.encode_images(images))
+        contexts = self.context.ctx + self.meta_net(features)[:, None]  # (B, n, w)
+        tokens = len(self.context.root_frozen[0]) + sum(self.context.layout.branches)
+        chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
+        if torch.is_grad_enabled() and len(chunks) > 1:  # keep one chunk's activations at a time
+            return torch.cat([checkpoint(self._score, *chunk, use_reentrant=False) for chunk in chunks])
+        return torch.cat([self._score(*chunk) for chunk in chunks])
+
+    def _score(self, features: Tensor, contexts: Tensor) -> Tensor:
+        texts = unit(self.clip.text(self.context.for_images(contexts)).summary)  # (C, B, d)
+        return self.clip.logit_scale.exp() * torch.einsum("bd,cbd->bc", features, texts)
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(PromptTrainer):
+    model_class = CoCoOpModel
+    section = "COCOOP"
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        options = section(cfg, "COCOOP")
+        options.N_CTX = 16  # number of context tokens
+        options.CTX_INIT = ""  # initial words; they decide the number of tokens
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16

@@ -1,0 +1,55 @@
+"""KgCoOp: prompt tuning guided by knowledge (Yao et al., CVPR 2023).
+
+CoOp, and a term that holds the learned class texts close to those of zero-shot CLIP (eq. 3-5):
+L = CE + W (1 - mean_c cos(t_c, t0_c)).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, Release, section
+from .coop import CoOp, CoOpModel
+from .prompt_model import unit
+from .zeroshot_texts import zeroshot_texts
+
+WORDS = "a photo of a"
+
+
+class KgCoOpModel(CoOpModel):
+    """CoOp's context, from the words "a photo of a"; CTX_INIT may give others."""
+
+    released_unused = ("bias_vectors", "meta_net")
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        self.weight = cfg.TRAINER.COOP.W
+        if cfg.DATASET.NAME == "DescribableTextures":  # as in the release
+            template = "a photo of a {}, a type of texture."
+        self.zeroshot = zeroshot_texts(clip, classnames, [template])
+
+    def initial_words(self, options: CfgNode) -> str:
+        given = super().initial_words(options)
+        return WORDS if given in ("", "True") else given  # the release's key is a switch
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        texts = self.encode_texts()
+        logits = self.logits(images, texts)
+        distance = 1 - torch.sum(unit(texts) * self.zeroshot, dim=-1).mean()
+        return F.cross_entropy(logits, labels) + self.weight * distance, logits
+
+
+@TRAINER_REGISTRY.register()
+class KgCoOp(PromptTrainer):
+    model_class = KgCoOpModel
+    section = "COOP"
+    released_as = {"KgCoOp": Release("COOP", settings={}, only={"CTX_INIT": True})}
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        CoOp.extend_cfg(cfg)
+        section(cfg, "COOP").W = 8.0  # weight of the distance to zero-shot CLIP

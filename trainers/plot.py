@@ -1,0 +1,72 @@
+"""PLOT: prompt learning with optimal transport (Chen et al., ICLR 2023).
+
+N prompts for each class against all local features of the image: the similarity is the transport plan's share of every
+cosine, sum(T * cos), with uniform marginals (section 3.3). Single-mode ancestor of MMTPA; same transport.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from alignment import hierarchical_transport
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, section
+from .prompt_model import PromptModel, unit
+from .text_context import TextContext
+
+
+class Texts(NamedTuple):
+    prompts: Tensor  #: (C, N, d), unit norm
+    pooled: Tensor  #: (C, d), their mean before scaling to unit norm
+
+
+class PLOTModel(PromptModel):
+    """N contexts of n tokens (N, n, w), shared by all classes."""
+
+    released = {"context.ctx": "ctx"}
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        options = cfg.TRAINER.PLOT
+        for key, only in (("CSC", False), ("CLASS_TOKEN_POSITION", "end")):
+            if options[key] != only:
+                raise ValueError(
+                    f"TRAINER.PLOT.{key} is {options[key]!r}, PLOT's prompts here allow {only!r} only"
+                )
+        if options.N < 1:
+            raise ValueError(f"TRAINER.PLOT.N is {options.N}, at least one prompt is needed")
+        self.add_pooled = cfg.DATASET.NAME == "ImageNet"  # as in the release
+        words = options.CTX_INIT.replace("_", " ")
+        n_ctx = len(words.split()) or options.N_CTX
+        self.context = TextContext(clip, classnames, n_ctx, sentences=[words] * options.N)
+
+    def encode_texts(self) -> Texts:
+        prompts = self.clip.text(*self.text_prompts()).summary
+        return Texts(unit(prompts), prompts.float().mean(dim=1))
+
+    def logits(self, images: Tensor, texts: Texts) -> Tensor:
+        summary, local = self.clip.image(images, tokens=True)
+        similarity = hierarchical_transport(unit(local[:, 0]), texts.prompts, variant="release")
+        logits = self.clip.logit_scale.exp() * similarity
+        if self.add_pooled:
+            logits = logits + self.scaled_cosines(summary[:, 0], texts.pooled)
+        return logits
+
+
+@TRAINER_REGISTRY.register()
+class PLOT(PromptTrainer):
+    model_class = PLOTModel
+    section = "PLOT"
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        options = section(cfg, "PLOT")
+        options.N = 4  # prompts for each class
+        options.N_CTX = 16  # context tokens of a prompt
+        options.CSC = False  # the release's key; contexts are shared here
+        options.CTX_INIT = ""  # initial words; they decide the number of tokens
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.CLASS_TOKEN_POSITION = "end"  # the release's key; names stand at the end here

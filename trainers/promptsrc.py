@@ -1,0 +1,112 @@
+"""PromptSRC: self-regulating prompts (Khattak et al., ICCV 2023).
+
+IVLP's prompts, regulated three times: text and image features and logits stay close to those of frozen CLIP (mutual
+agreement, eq. 3-5), the frozen text features are averaged over sixty templates (textual diversity), and the final
+prompts are a Gaussian-weighted average of those of all epochs (self-ensembling, eq. 6).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from clip import CLIP
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import section
+from .ivlp import IVLP, IVLPModel
+from .prompt_model import unit
+from .templates import PROMPTSRC
+from .zeroshot_texts import zeroshot_texts
+
+
+class PromptSRCModel(IVLPModel):
+    """IVLP's prompts, and frozen CLIP as the teacher."""
+
+    section = "PROMPTSRC"
+    released_unused = ("prompt_learner.ZS_image_encoder.",)
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        options = cfg.TRAINER.PROMPTSRC
+        self.text_weight, self.image_weight = options.TEXT_LOSS_WEIGHT, options.IMAGE_LOSS_WEIGHT
+        self.frozen_texts = zeroshot_texts(clip, classnames, PROMPTSRC, unit_each=False)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        texts, features = self.encode_texts(), self.encode_images(images)
+        frozen = self.clip.image(images).summary[:, 0]
+        logits = self.scaled_cosines(features, texts)
+        teacher = F.log_softmax(self.scaled_cosines(frozen, self.frozen_texts), dim=-1)
+        divergence = F.kl_div(F.log_softmax(logits, dim=-1), teacher, reduction="sum", log_target=True)
+        loss = (
+            F.cross_entropy(logits, labels)
+            + self.text_weight * F.l1_loss(unit(texts), self.frozen_texts)
+            + self.image_weight * F.l1_loss(unit(features), unit(frozen))
+            + divergence / logits.numel()
+        )
+        return loss, logits
+
+
+@TRAINER_REGISTRY.register()
+class PromptSRC(IVLP):
+    """The running average belongs to the trainer's state: a resumed run continues it."""
+
+    model_class = PromptSRCModel
+    section = "PROMPTSRC"
+
+    def build_model(self) -> None:
+        super().build_model()
+        options = self.cfg.TRAINER.PROMPTSRC
+        self.weights = gaussian_weights(self.max_epoch, options.GPA_MEAN, options.GPA_STD)
+        self.average = {name: torch.zeros_like(value) for name, value in self.model.named_parameters()}
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        summary = super().forward_backward(batch)
+        if self.batch_idx + 1 == self.num_batches:
+            self.aggregate()
+        return summary
+
+    @torch.no_grad()
+    def aggregate(self) -> None:
+        """Add the epoch's prompts to the average; after the last epoch the average becomes the prompts."""
+        for name, value in self.model.named_parameters():
+            self.average[name] += self.weights[self.epoch] * value
+            if self.epoch + 1 == self.max_epoch:
+                value.copy_(self.average[name])
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"average": self.average}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.average = {name: state["average"][name].to(value) for name, value in self.average.items()}
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        options = section(cfg, "PROMPTSRC")
+        options.N_CTX_VISION = 4  # n_v
+        options.N_CTX_TEXT = 4  # n_t
+        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.PROMPT_DEPTH_VISION = 9  # D_v
+        options.PROMPT_DEPTH_TEXT = 9  # D_t
+        options.TEXT_LOSS_WEIGHT = 25.0  # of the distance to the frozen text features
+        options.IMAGE_LOSS_WEIGHT = 10.0  # of the distance to the frozen image features
+        options.GPA_MEAN = 15.0  # epoch with the largest weight in the average
+        options.GPA_STD = 1.0  # in epochs
+
+
+def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
+    """Weights of epochs 1 .. ``epochs``, exp(-(e - mean)^2 / (2 std^2)), that sum to one.
+
+    Raises:
+        ValueError: the peak lies so far from all epochs that every weight vanishes.
+    """
+    weights = [math.exp(-((epoch - mean) ** 2) / (2 * std**2)) for epoch in range(1, epochs + 1)]
+    if not sum(weights) > 0:
+        raise ValueError(
+            f"TRAINER.PROMPTSRC.GPA_MEAN {mean} with GPA_STD {std} gives none of {epochs} epochs a weight"
+        )
+    return [weight / sum(weights) for weight in weights]
