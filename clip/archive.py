@@ -8,6 +8,7 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if _is_torchscript(path):
             return _read_torchscript(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # whatever the three readers stumble over in a damaged file
         raise ValueError(
             f"{str(path)!r} is damaged, or no weights file (safetensors, plain tensors, TorchScript)"
         ) from error
@@ -83,7 +77,7 @@ class _ModuleReader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return torch._utils._rebuild_tensor_v2
+            return partial(torch._utils._rebuild_tensor_v2)  # the pickle can set attributes of what it finds
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda data, requires_grad, hooks: data
         if (module, name) == ("collections", "OrderedDict"):

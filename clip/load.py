@@ -47,12 +47,18 @@ def load(name: str, precision: str = "fp32") -> CLIP:
 
 def from_openai_state_dict(weights: dict[str, Tensor], name: str) -> nn.Module:
     """open_clip model for a state dict in OpenAI's key format, fp32; its sizes are read off the tensors."""
+    weights = {key: value for key, value in weights.items() if key not in _SIZES}
     try:
-        model = build_model_from_openai_state_dict(dict(weights), cast_dtype=torch.float32)
-    except (KeyError, RuntimeError, AssertionError, IndexError) as error:
+        model = build_model_from_openai_state_dict(dict(weights), cast_dtype=torch.float32).float()
+        model.load_state_dict(weights)  # once more: the builder rounds them to half precision
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{name!r} is not a CLIP state dict in OpenAI's key format: {reason}") from error
-    return model.float()
+    return model
+
+
+#: Entries of OpenAI's archives that are no weights.
+_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
 def _looks_like_a_file(name: str) -> bool:

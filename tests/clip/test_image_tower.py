@@ -159,7 +159,7 @@ def test_a_resnet_refuses_prompts_in_one_line(images):
         lambda: tower.width,
         lambda: tower.depth,
     ):
-        with pytest.raises(ValueError, match="^visual prompts need a plain ViT.* ModifiedResNet$") as error:
+        with pytest.raises(ValueError, match=r"^visual prompts need a plain ViT.* ModifiedResNet$") as error:
             use()
         assert "\n" not in str(error.value)
 

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import cache
 
 import open_clip
 import pytest
@@ -136,11 +137,10 @@ def test_it_equals_all_texts_for_any_class_names(classnames, roots, tokens, dept
     check(model, towers, layout, depth - 1 if n_ctx else 0, n_ctx)
 
 
-def _small(made=[]):
-    if not made:
-        weights = tiny.state_dict(width_text=64, width_image=64, layers=3)
-        made += [tiny.model(weights), CLIP(tiny.model(weights), "small")]
-    return made
+@cache
+def _small():
+    weights = tiny.state_dict(width_text=64, width_image=64, layers=3)
+    return tiny.model(weights), CLIP(tiny.model(weights), "small")
 
 
 TEXTS = [

@@ -39,7 +39,7 @@ def test_the_longest_text_fits_and_one_token_more_is_named():
     words = "word " * (CONTEXT_LENGTH - 2)
     assert tokenize(words)[0, -1] == EOT
     with pytest.raises(
-        ValueError, match="'word .* takes 78 tokens, the text tower holds 77: shorten"
+        ValueError, match=r"'word .* takes 78 tokens, the text tower holds 77: shorten"
     ) as error:
         tokenize(["cat", words + "more"])
     assert "\n" not in str(error.value)
