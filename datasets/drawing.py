@@ -194,8 +194,7 @@ def _draw_thing(
     cover = np.clip(0.5 - outside, 0, 1)
     if sketch:
         line = np.clip(1.6 - abs(outside), 0, 1)
-        hatch = cover * (1 - abs(2 * second - 1)) if thing.texture != "plain" else 0
-        cover = np.maximum(line, hatch)
+        cover = np.maximum(line, 0.5 * cover * second)
         image += cover[..., None] * (tone - image)
         return
     light = (
