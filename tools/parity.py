@@ -33,6 +33,7 @@ with clean_errors():
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
     from train import extend_cfg, get_cfg_default
+    from trainers.checkpoint import pick
 
 TOLERANCE = 1e-4
 COLUMNS = ("logits", "loss", "gradients", "trajectory")
@@ -152,9 +153,7 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
         built.batch_idx, built.num_batches = 0, len(case.batches)
         loss = built.forward_backward(case.batches[0])["loss"]
         errors["loss"] = of_value(torch.tensor(loss), case.recorded["train.loss"])
-        names = built.model.released_names()
-        ours = {_full_name(names.get(name, name), case): p.grad for name, p in built.model.named_parameters()}
-        errors["gradients"] = max(of_largest(ours[name], grad) for name, grad in case.gradients().items())
+        errors["gradients"] = compare_gradients(case, built.model)
 
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         built = build(case, trainer, settings, Path(scratch))
@@ -176,9 +175,22 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
     return errors
 
 
-def _full_name(name: str, case: Case) -> str:
-    """Recordings name parameters from the release's whole model, checkpoints from the saved part of it."""
-    return name if f"grad.{name}" in case.recorded else f"prompt_learner.{name}"
+def compare_gradients(case: Case, model: Any) -> float:
+    """Largest error of any parameter's gradient, relative to the recorded tensor's largest value."""
+    recorded, names = case.gradients(), model.released_names()
+    worst, compared = 0.0, set()
+    for name, parameter in model.named_parameters():
+        # Recordings name parameters from the release's whole model, checkpoints from the saved part of it.
+        theirs = names.get(name, name)
+        theirs = theirs if theirs.partition("[")[0] in recorded else f"prompt_learner.{theirs}"
+        whole = recorded[theirs.partition("[")[0]]
+        worst = max(worst, ((parameter.grad - pick(recorded, theirs)).abs().max() / whole.abs().max()).item())
+        compared.add(theirs.partition("[")[0])
+    if compared != recorded.keys():
+        raise ValueError(
+            f"case {case.name}: no gradient here for {', '.join(sorted(recorded.keys() - compared))}"
+        )
+    return worst
 
 
 def of_value(ours: Tensor, recorded: Tensor) -> float:

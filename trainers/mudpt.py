@@ -1,0 +1,162 @@
+"""MuDPT: deep-symphysis prompt tuning (Miao et al., ICME 2023, arXiv 2306.11400).
+
+Deep prompts in both towers; an injection model maps the prompts of each tower into the other's, layer by layer, and
+adds them: text block l gets T_l + V'_l, image block l gets V_l + T'_l, with T' and V' the mapped prompts (section 3).
+The text tower's shallow prompts get nothing back.
+
+Three injections, as in the three releases: ``transformer`` (UUMuDPT, closest to the paper), ``linear`` (MuDPT), and
+``text_to_vision`` (UMuDPT: one way, no visual prompts of their own).
+"""
+
+import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from clip import CLIP, TextPrompts
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, Release, section
+from .prompt_model import PromptModel, Prompts
+from .text_context import TextContext
+from .visual_prompts import FreeVisualPrompts, check_depth
+
+INJECTIONS = ("transformer", "linear", "text_to_vision")
+NORMS = ("pre", "post")
+
+
+class TransformerInjection(nn.Module):
+    """Prompts of D layers (D, n, w_in) -> (D, n, w_out): attention over the n tokens of a layer, weights shared.
+
+    Multi-head attention and feed-forward network with residuals and norms, then a linear map. With ``norm`` "pre" a
+    pre-norm block between two further norms (the release), with "post" a post-norm block (the paper's figure).
+    """
+
+    def __init__(self, w_in: int, w_out: int, norm: str) -> None:
+        super().__init__()
+        self.pre_norm = norm == "pre"
+        self.block = ResidualAttentionBlock(w_in, max(1, w_in // 64), act_layer=QuickGELU)
+        if self.pre_norm:
+            self.ln_pre, self.ln_post = nn.LayerNorm(w_in), nn.LayerNorm(w_in)
+        self.linear = nn.Linear(w_in, w_out)
+
+    def forward(self, prompts: Tensor) -> Tensor:
+        if self.pre_norm:
+            return self.linear(self.ln_post(self.block(self.ln_pre(prompts))))
+        block = self.block
+        x = block.ln_1(prompts + block.attn(prompts, prompts, prompts, need_weights=False)[0])
+        return self.linear(block.ln_2(x + block.mlp(x)))
+
+
+class LinearInjection(nn.Module):
+    """Prompts of D layers (D, n, w_in) -> (D, n, w_out): one map for the first layer, one that the others share."""
+
+    def __init__(self, w_in: int, w_out: int) -> None:
+        super().__init__()
+        self.shallow, self.deep = nn.Linear(w_in, w_out), nn.Linear(w_in, w_out)
+
+    def forward(self, prompts: Tensor) -> Tensor:
+        return torch.cat([self.shallow(prompts[:1]), self.deep(prompts[1:])])
+
+
+class MuDPTModel(PromptModel):
+    """n text tokens down to block D, n visual ones likewise, and the injections between them."""
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        options = cfg.TRAINER.MUDPT
+        for key, allowed in (("INJECTION", INJECTIONS), ("NORM", NORMS)):
+            if options[key] not in allowed:
+                raise ValueError(
+                    f"TRAINER.MUDPT.{key} is {options[key]!r}, choose from: {', '.join(allowed)}"
+                )
+        n, depth = options.N_CTX, options.DEEP_PROMPT_DEPTH
+        one_way, linear = options.INJECTION == "text_to_vision", options.INJECTION == "linear"
+        if one_way and not options.INJECT_SHALLOW:
+            raise ValueError(
+                "TRAINER.MUDPT.INJECT_SHALLOW False leaves text_to_vision without shallow visual prompts"
+            )
+        self.inject_shallow = options.INJECT_SHALLOW
+        check_depth(clip, depth)
+
+        words = options.CTX_INIT.replace("_", " ").split()[:n]  # words behind the context are not used
+        self.context = TextContext(clip, classnames, n, init=" ".join(words), depth=depth)
+        w_t, w_v = clip.text.width, clip.image.width
+        self.to_vision = LinearInjection(w_t, w_v) if linear else TransformerInjection(w_t, w_v, options.NORM)
+        if not one_way:
+            self.visual = FreeVisualPrompts(clip, n, depth)
+            self.to_text = nn.Linear(w_v, w_t) if linear else TransformerInjection(w_v, w_t, options.NORM)
+        self.released = released_names(options.INJECTION, depth)
+
+    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
+        """T_l + V'_l, deep layers only."""
+        deep = self.context.deep_prompts()
+        if deep is not None and hasattr(self, "visual"):
+            deep = deep + self.to_text(torch.stack(list(self.visual.deep)))[:, None]
+        return self.context(), deep
+
+    def visual_prompts(self) -> Prompts:
+        """V_l + T'_l."""
+        mapped = self.to_vision(torch.stack([self.context.ctx, *self.context.deep]))[:, None]
+        if not hasattr(self, "visual"):
+            return mapped[0], mapped[1:]
+        shallow, deep = self.visual()
+        shallow = shallow + mapped[0] if self.inject_shallow else shallow
+        return shallow, None if deep is None else deep + mapped[1:]
+
+
+def released_names(injection: str, depth: int) -> dict[str, str]:
+    """Our modules -> the names in the release of this injection."""
+    learner = {"transformer": "uumudpt", "linear": "mudpt", "text_to_vision": "umudpt"}[
+        injection
+    ] + "_prompt_learner"
+    visual = "image_encoder.visual_ctx"
+    names = {"context.ctx": f"{learner}.ctx", "visual.shallow": visual}
+    for i in range(depth - 1):
+        names[f"context.deep.{i}"] = f"{learner}.deep_prompts[{i}]"
+        names[f"visual.deep.{i}"] = f"{visual}_deep_prompts[{i}]"
+    if injection == "linear":
+        return names | {
+            "to_vision.shallow": f"{learner}.embed_projection",
+            "to_vision.deep": f"{learner}.deep_projections",
+            "to_text": f"{visual}_deep_projections",
+        }
+    return names | {
+        "to_vision.ln_pre": f"{learner}.ln_pre",
+        "to_vision.block": f"{learner}.self_attn",
+        "to_vision.ln_post": f"{learner}.ln_post",
+        "to_vision.linear": f"{learner}.visual_proj",
+        "to_text.ln_pre": f"{visual}_ln_intra_pre",
+        "to_text.block": f"{visual}_self_attn",
+        "to_text.ln_post": f"{visual}_ln_intra_post",
+        "to_text.linear": f"{visual}_text_proj",
+    }
+
+
+@TRAINER_REGISTRY.register()
+class MuDPT(PromptTrainer):
+    model_class = MuDPTModel
+    section = "MUDPT"
+    released_as = {
+        "UUMuDPT": Release("UUMUDPT", settings={"INJECTION": "transformer"}, only={}),
+        "MuDPT": Release("MUDPT", settings={"INJECTION": "linear"}, only={}),
+        "UMuDPT": Release("UMUDPT", settings={"INJECTION": "text_to_vision"}, only={}),
+    }
+
+    def build_model(self) -> None:
+        linear = self.cfg.TRAINER.MUDPT.INJECTION == "linear"
+        self.model_name = "MultimodalDeepPromptTuning" if linear else "UnifiedMultimodalDeepPromptTuning"
+        super().build_model()
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        options = section(cfg, "MUDPT")
+        options.N_CTX = 2  # n, context tokens of either tower
+        options.CTX_INIT = "a photo of a"  # the text context starts from its first n words
+        options.DEEP_PROMPT_DEPTH = 9  # D, with the shallow prompts
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.INJECTION = "transformer"  # transformer, linear or text_to_vision
+        options.NORM = "pre"  # of transformer injections: pre (release) or post (the paper's figure)
+        options.INJECT_SHALLOW = (
+            True  # False: shallow visual prompts bypass the injection (the paper's figure)
+        )
