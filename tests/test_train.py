@@ -21,17 +21,10 @@ def changed(arguments: list[object], **replacements: object) -> list[object]:
     return arguments
 
 
-def start(root: Path, arguments: list[object], **options: object) -> subprocess.Popen[str]:
+def start(root: Path, arguments: list[object], cwd: Path | None = None) -> subprocess.Popen[str]:
     """Start train.py as a program."""
     words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
-    return subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=options.pop("cwd", root),
-        **options,
-    )
+    return subprocess.Popen(words, cwd=cwd or root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:

@@ -71,8 +71,10 @@ def plot(table: pd.DataFrame, path: Path, note: str) -> None:
     accuracy = table.pivot_table(index="data set", columns="method", values="accuracy", sort=False)
     figure, axes = plt.subplots(figsize=(2.5 + 2.2 * len(accuracy), 4), layout="constrained")
     accuracy.plot.bar(ax=axes, rot=0, width=0.75)
-    for bars in axes.containers:
-        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=9)  # type: ignore[arg-type]
+    for method, bars in zip(accuracy, axes.containers):
+        # pandas draws what is missing as a bar of height 0.
+        labels = ["" if pd.isna(value) else f"{value:.1f}" for value in accuracy[method]]
+        axes.bar_label(bars, labels=labels, padding=2, fontsize=9)  # type: ignore[arg-type]
     axes.set(xlabel="", ylabel="test accuracy (%)", ylim=(0, 105))
     axes.legend(title=None, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=4, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
