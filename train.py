@@ -23,7 +23,7 @@ with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
     import torch
     from yacs.config import CfgNode
 
-    import datasets  # noqa: F401  registers the data sets
+    import datasets.config  # registers the data sets, too
     import trainers  # noqa: F401  registers the methods
     from dassl.config import get_cfg_default
     from dassl.data.datasets import DATASET_REGISTRY
@@ -60,8 +60,8 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def extend_cfg(cfg: CfgNode) -> None:
-    """Declare the keys that Dassl does not have: CoOp's, this program's and those of the trainers."""
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    """Declare the keys that Dassl does not have: this program's, those of the data sets and of the trainers."""
+    datasets.config.extend_cfg(cfg)
     cfg.TRAIN.OVERWRITE = False  # do a finished run again
     cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from
     for name in TRAINER_REGISTRY.registered_names():
