@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from datasets.image_folder import ImageFolder
 from datasets.split import Item
 from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tools.record import read_record
 
 
 def build(root: Path, shots: int = -1, seed: int = 1, **options: Any) -> ImageFolder:
@@ -117,3 +119,26 @@ def test_what_is_wrong_is_named(
     with pytest.raises(ValueError, match=message) as caught:
         build(tmp_path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_train_py_takes_its_options(
+    run_train: Callable, short_run: list[object], tmp_path: Path, link_images: Link
+) -> None:
+    root = tmp_path / "photos"
+    link_images(root, [f"{folder}/{i}.jpg" for folder in ("n01", "n02") for i in range(8)])
+    (root / "names.json").write_text(json.dumps({"n01": "red fox", "n02": "badger"}))
+    arguments = list(short_run)
+    arguments[arguments.index("--root") + 1] = root
+    arguments[arguments.index("--dataset-config-file") + 1] = "configs/datasets/image_folder.yaml"
+    ended = run_train(
+        *arguments,
+        *("OPTIM.MAX_EPOCH", 1, "DATALOADER.TRAIN_X.BATCH_SIZE", 2),
+        *("DATASET.IMAGE_FOLDER.TEMPLATE", "a trap camera's photo of a {}."),
+        *("DATASET.IMAGE_FOLDER.CLASS_NAMES", "names.json"),
+    )
+    assert (ended.code, ended.err) == (0, "")
+    record = read_record(tmp_path / "run")
+    assert record["dataset"] == "ImageFolder"
+    assert record["config"]["DATASET"]["IMAGE_FOLDER"]["CLASS_NAMES"] == "names.json"
+    ended = run_train(*arguments, *("OUTPUT_DIR", tmp_path / "other", "DATASET.IMAGE_FOLDER.TEMPLAT", "x"))
+    ended.assert_wrong_input("DATASET.IMAGE_FOLDER.TEMPLATE")
