@@ -52,8 +52,8 @@ class CoCoOpModel(PromptModel):
         return torch.cat([self._score(*chunk) for chunk in chunks])
 
     def _score(self, features: Tensor, contexts: Tensor) -> Tensor:
-        texts = unit(self.clip.text(self.context.for_images(contexts)).summary)  # (C, B, d)
-        return self.clip.logit_scale.exp() * torch.einsum("bd,cbd->bc", features, texts)
+        texts = self.clip.text(self.context.for_images(contexts)).summary  # (C, B, d)
+        return self.scaled_cosines(features, texts)
 
 
 @TRAINER_REGISTRY.register()

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from clip import CLIP, TextPrompts
 
-Prompts = tuple[Tensor | None, Tensor | None]  #: shallow (M, n, w) and deep (D - 1, M, n, w)
+#: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
+Prompts = tuple[Tensor | None, Tensor | None]
 
 
 class PromptModel(nn.Module):
@@ -65,8 +67,15 @@ class PromptModel(nn.Module):
         return F.cross_entropy(logits, labels), logits
 
     def scaled_cosines(self, images: Tensor, texts: Tensor) -> Tensor:
-        """CLIP's logits: exp(logit_scale) times the cosines of features (B, d) and (C, d), in fp32."""
-        return self.clip.logit_scale.exp() * unit(images) @ unit(texts).T
+        """CLIP's logits: exp(logit_scale) times cosines, in fp32 under autocast too.
+
+        Args:
+            images: features (B, d).
+            texts: features (C, d), or (C, B, d) where each image has its own.
+        """
+        pairs = "bd,cd->bc" if texts.dim() == 2 else "bd,cbd->bc"
+        with torch.autocast(images.device.type, enabled=False):
+            return self.clip.logit_scale.exp() * torch.einsum(pairs, unit(images), unit(texts))
 
     def released_names(self) -> dict[str, str]:
         """Our name -> the release's, for each learnable parameter."""

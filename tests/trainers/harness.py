@@ -1,0 +1,98 @@
+"""Trainers on the bundled model and the bundled digits, built the way train.py builds them."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import train
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from dassl.utils import count_num_param, set_random_seed
+from tests.conftest import ROOT
+from trainers.base import PromptTrainer
+
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs/trainers").rglob("*.yaml"))
+#: Every method here; what tests of the engine register is not ours.
+METHODS = [
+    name
+    for name in TRAINER_REGISTRY.registered_names()
+    if issubclass(trainer := TRAINER_REGISTRY.get(name), PromptTrainer)
+    and trainer.__module__.startswith("trainers.")
+]
+MINI_DEPTH = 4  #: blocks of the bundled model's towers
+
+
+def learns(name: str) -> bool:
+    """Whether the method trains anything; zero-shot ones evaluate only."""
+    return TRAINER_REGISTRY.get(name).precision is PromptTrainer.precision
+
+
+LEARNERS = [name for name in METHODS if learns(name)]
+
+
+def make_cfg(method: str, data_root: Path, output: Path, *opts: object, config: str = "") -> Any:
+    """Settings of a run on ten (or five base) digits, 2 shots; sizes adapted to the bundled model."""
+    if not config:
+        mini = f"configs/trainers/{method}/mini.yaml"
+        config = mini if mini in CONFIGS else ""
+    words = ["--root", data_root, "--output-dir", output, "--seed", 1, "--trainer", method]
+    words += ["--dataset-config-file", ROOT / "configs/datasets/handwritten_digits.yaml"]
+    words += ["--config-file", ROOT / config] if config else []
+    words += ["DATASET.NUM_SHOTS", 2, "DATALOADER.NUM_WORKERS", 0, "TEST.NO_TEST", True, "USE_CUDA", False]
+    words += ["VERBOSE", False, "TRAIN.RESUME_INTERVAL", 0.0]
+    cfg = train.setup_cfg(train.make_parser().parse_args([str(word) for word in words]))
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE = "mini", (32, 32)
+    cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 5
+    cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.MAX_EPOCH = "sgd", 0.002, -1, 3
+    section = getattr(TRAINER_REGISTRY.get(method), "section", "")
+    for key, value in cfg.TRAINER.get(section, {}).items():
+        if "DEPTH" in key:
+            cfg.TRAINER[section][key] = min(value, MINI_DEPTH)
+        if key == "PREC":
+            cfg.TRAINER[section][key] = "fp32"
+    cfg.merge_from_list(list(opts))
+    cfg.freeze()
+    return cfg
+
+
+def build(cfg: Any) -> Any:
+    """The trainer, as train.py builds it; what it prints is dropped."""
+    set_random_seed(cfg.SEED)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return build_trainer(cfg)
+
+
+def fit(trainer: Any) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        trainer.train()
+    return trainer
+
+
+def load(trainer: Any, directory: Path, epoch: int | None = None) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.load_model(str(directory), epoch=epoch)
+    return trainer
+
+
+def evaluate(trainer: Any, images: Tensor) -> Tensor:
+    """Logits as ``test`` computes them."""
+    trainer.set_model_mode("eval")
+    return trainer.model_inference(images)
+
+
+def learned(trainer: Any) -> dict[str, Tensor]:
+    """Copies of the learnable parameters."""
+    return {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+
+
+def n_learnable(trainer: Any) -> int:
+    return count_num_param(trainer.model)
+
+
+def assert_close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    """Largest difference at most ``tolerance`` of the largest value."""
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
