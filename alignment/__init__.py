@@ -4,12 +4,21 @@
     prompt_transport        costs between prompts -> a cost per (image, class)
     hierarchical_transport  the two composed: MMTPA; without tokens: PLOT
     token_plan, prompt_plan the plans themselves
+    implementation_for      which of the two solvers, plain torch or the fused GPU kernel, a problem gets
 
 Pure functions on tensors; nothing here knows of CLIP or of trainers.
 """
 
+from alignment.choice import implementation_for
 from alignment.hierarchical import hierarchical_transport
 from alignment.prompt import prompt_plan, prompt_transport
 from alignment.token import token_plan, token_transport
 
-__all__ = ["hierarchical_transport", "prompt_plan", "prompt_transport", "token_plan", "token_transport"]
+__all__ = [
+    "hierarchical_transport",
+    "implementation_for",
+    "prompt_plan",
+    "prompt_transport",
+    "token_plan",
+    "token_transport",
+]

@@ -23,6 +23,13 @@ def check_same_width(name: str, tensor: Tensor, other_name: str, other: Tensor) 
         )
 
 
+def check_same_device(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name} is on {tensor.device} and {other_name} on {other.device}, expected one device"
+        )
+
+
 def check_floating(name: str, tensor: Tensor) -> None:
     if not tensor.is_floating_point():
         raise ValueError(f"{name} has dtype {tensor.dtype}, expected float32, bfloat16, float16 or float64")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alignment import checks, plain
+from alignment.choice import implementation_for
 from alignment.marginals import marginals, valid_tokens
 
 MEMORY = 256 * 2**20
@@ -27,41 +28,47 @@ def token_transport(
     value: str = "cost",
     normalize: bool = False,
     memory: int = MEMORY,
+    implementation: str = "auto",
+    allow_tf32: bool = False,
     check_finite: bool = False,
 ) -> Tensor:
-    r"""Entropic optimal transport between every image's and every class's set of tokens.
+    r"""Entropic optimal transport between every image's and every class's sets of tokens.
 
     For image b, image prompt m, class c, text prompt n, with tokens x_j (j < P) and y_l (l < L):
 
     .. math::
         T^* = \arg\min_{T \in U(u, v)} \langle T, 1 - x y^\top \rangle - \epsilon H(T), \qquad
-        \text{cost} = \langle T^*, 1 - x y^\top \rangle, \quad \text{similarity} = \langle T^*, x y^\top
-        \rangle
+        \text{cost} = \langle T^*, 1 - x y^\top \rangle, \quad
+        \text{similarity} = \langle T^*, x y^\top \rangle
 
-    by Sinkhorn's iteration (see ``alignment.sinkhorn``). Gradients reach both feature sets with the plan
-    held constant (envelope theorem); the weights get none. Everything is computed in fp32 whatever the dtype
-    of the features.
+    by Sinkhorn's iteration (see ``alignment.sinkhorn``). Gradients reach both feature sets with the plan held
+    constant (envelope theorem); the weights get none. The transport is computed in fp32 whatever the features
+    are, also under autocast.
 
     Parameters
     ----------
     image_tokens : (B, M, P, d) features of unit norm, float32, bfloat16 or float16.
     text_tokens : (C, N, L, d) features of unit norm.
-    text_lengths : (C,) or (C, N) integers, number of valid tokens of each class or each prompt; default all
-        L. What stands behind is never read. Best kept on the CPU, where looking at the values costs nothing.
+    text_lengths : (C,) or (C, N) integers, number of valid tokens of each class or each prompt; default all L.
+        What stands behind them does not matter. Best kept on the CPU, where a look at the values takes no
+        waiting for a GPU.
     image_lengths : (B,) or (B, M), likewise; default all P.
-    image_weights, text_weights : weights >= 0 of the tokens, broadcastable to (B, M, P) and (C, N, L); they
-        are scaled to sum to one over the valid tokens. Default: uniform.
+    image_weights, text_weights : weights >= 0 of the tokens, broadcastable to (B, M, P) and (C, N, L), scaled to
+        sum to one over the valid tokens. Default: uniform.
     eps : strength of the entropy, > 0, in units of the cost.
     max_iter : most iterations.
-    stop : ``"problem"``: each problem stops when its own mean over image tokens of ``|r - r_previous|``
-        falls below ``tol``; ``"release"``: the M x N problems of one image and class share that mean, as in
-        MMTPA's released code; ``"fixed"``: ``max_iter`` iterations.
+    stop : ``"problem"``: each problem stops when its own mean over the image tokens of ``|r - r_previous|`` falls
+        below ``tol``; ``"release"``: the M x N problems of one image and class share that mean, as in MMTPA's
+        released code; ``"fixed"``: ``max_iter`` iterations.
     tol : threshold of the stopping rule.
     value : ``"cost"`` or ``"similarity"`` (= 1 - cost, since the plan's mass is one).
     normalize : scale the features to unit norm first (in fp32, a copy of the features).
-    memory : bytes that the plain solver may take beside inputs, result and gradients (plus what one image
-        and class need).
-    check_finite : refuse non-finite features; on a GPU this waits for the device.
+    memory : bytes that the plain solver may take beside inputs, result and gradients (more if one image and one
+        class need more).
+    implementation : ``"plain"``, ``"fused"`` or ``"auto"``; see ``alignment.implementation_for``.
+    allow_tf32 : let the fused kernel multiply fp32 features as TF32: faster, cosines to 1e-3 only.
+    check_finite : refuse non-finite features; on a GPU this waits for the device. On a CPU a non-finite result
+        is always refused.
 
     Returns
     -------
@@ -81,24 +88,40 @@ def token_transport(
 
     References
     ----------
-    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023, arXiv
-    2309.13847.
+    D. Wang et al., Tuning multi-mode token-level prompt alignment across modalities, NeurIPS 2023,
+    arXiv 2309.13847.
     """
+    checks.check_solver(eps, max_iter, stop, tol)
     checks.check_value(value)
-    problem = _problem(
-        image_tokens,
-        text_tokens,
-        text_lengths,
-        image_lengths,
-        image_weights,
-        text_weights,
-        plain.Stopping(eps, max_iter, stop, tol),
-        normalize,
-        memory,
-        check_finite,
-    )
-    similarity = plain.token_similarity(*problem)
-    if not similarity.is_cuda or check_finite:
+    _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
+    image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights)
+    text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights)
+    chosen = implementation_for(image_tokens, text_tokens, eps=eps, stop=stop, wanted=implementation)
+    image, text = image_tokens, text_tokens
+    if chosen == "plain":  # the fused kernel does not read padding
+        image, text = _without_padding(image, image_valid), _without_padding(text, text_valid)
+    if normalize:
+        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+    if chosen == "fused":
+        from alignment import fused
+
+        dtype = torch.promote_types(image.dtype, text.dtype)
+        dtype = torch.float32 if dtype == torch.float64 else dtype
+        similarity = fused.token_similarity(
+            image.to(dtype),
+            text.to(dtype),
+            image_mass,
+            text_mass,
+            eps,
+            max_iter,
+            None if stop == "fixed" else tol,
+            allow_tf32,
+        )
+    else:
+        stopping = plain.Stopping(eps, max_iter, stop, tol)
+        lengths = _class_lengths(text_lengths)
+        similarity = plain.token_similarity(image, text, image_mass, text_mass, lengths, stopping, memory)
+    if check_finite or not similarity.is_cuda:
         _check_result(similarity)
     return similarity if value == "similarity" else 1 - similarity
 
@@ -117,61 +140,38 @@ def token_plan(
     tol: float = 1e-2,
     normalize: bool = False,
     memory: int = MEMORY,
-    check_finite: bool = False,
 ) -> Tensor:
     """The plans T* themselves, (B, C, M, N, P, L), zero at padding, without gradient; by the plain solver.
 
     Arguments and errors as in ``token_transport``.
     """
-    problem = _problem(
-        image_tokens,
-        text_tokens,
-        text_lengths,
-        image_lengths,
-        image_weights,
-        text_weights,
-        plain.Stopping(eps, max_iter, stop, tol),
-        normalize,
-        memory,
-        check_finite,
-    )
-    return plain.token_plans(*problem)
-
-
-def _problem(
-    image_tokens,
-    text_tokens,
-    text_lengths,
-    image_lengths,
-    image_weights,
-    text_weights,
-    stopping,
-    normalize,
-    memory,
-    check_finite,
-):
-    """Checked arguments of ``plain.token_similarity``: marginals for lengths and weights, padding zeroed."""
-    _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
-    checks.check_solver(stopping.eps, stopping.max_iter, stopping.stop, stopping.tol)
-    image, image_mass = _masses("image", image_tokens, image_lengths, image_weights)
-    text, text_mass = _masses("text", text_tokens, text_lengths, text_weights)
+    checks.check_solver(eps, max_iter, stop, tol)
+    _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite=False)
+    image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights)
+    text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights)
+    image, text = _without_padding(image_tokens, image_valid), _without_padding(text_tokens, text_valid)
     if normalize:
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-    return image, text, image_mass, text_mass, _class_lengths(text_lengths), stopping, memory
+    stopping = plain.Stopping(eps, max_iter, stop, tol)
+    lengths = _class_lengths(text_lengths)
+    return plain.token_plans(image, text, image_mass, text_mass, lengths, stopping, memory)
 
 
 def _masses(side: str, tokens: Tensor, lengths: Tensor | None, weights: Tensor | None):
-    """Tokens with zeros behind the end of their set, and their masses."""
+    """Marginals of the tokens, and which tokens stand before the end of their set (None if all do)."""
     shape = tuple(tokens.shape[:3])
     valid = valid_tokens(lengths, shape, tokens.device)
     if weights is not None:
         checks.check_weights(f"{side}_weights", weights, shape, valid)
-    if valid is not None:
-        tokens = tokens.masked_fill(~valid[..., None], 0)
-    return tokens, marginals(weights, valid, shape, tokens.device)
+    return marginals(weights, valid, shape, tokens.device), valid
+
+
+def _without_padding(tokens: Tensor, valid: Tensor | None) -> Tensor:
+    return tokens if valid is None else tokens.masked_fill(~valid[..., None], 0)
 
 
 def _class_lengths(text_lengths: Tensor | None) -> Tensor | None:
+    """Length of the longest prompt of each class, on the CPU."""
     if text_lengths is None:
         return None
     lengths = text_lengths.cpu()
@@ -189,6 +189,7 @@ def _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
         if check_finite:
             checks.check_finite_tensor(name, tokens)
     checks.check_same_width("image_tokens", image_tokens, "text_tokens", text_tokens)
+    checks.check_same_device("image_tokens", image_tokens, "text_tokens", text_tokens)
     if text_lengths is not None:
         checks.check_lengths("text_lengths", text_lengths, "text_tokens", text_tokens)
     if image_lengths is not None:
