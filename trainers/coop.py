@@ -32,7 +32,7 @@ class CoOpModel(PromptModel):
             position=options.CLASS_TOKEN_POSITION,
         )
         if options.CSC:
-            self.about["classes"] = len(classnames)
+            self.about["classes"] = str(len(classnames))
 
     def initial_words(self, options: CfgNode) -> str:
         return options.CTX_INIT.replace("_", " ")

@@ -1,0 +1,173 @@
+"""APLe: token-wise adaptive multi-modal prompt learning (Cao et al., arXiv 2401.06827).
+
+Independent prompts in both towers, trained one after the other and then together:
+
+    stage I   token-wise knowledge training: the language prompts, then the vision prompts, each alone, with zero-shot
+              CLIP as guide: L = CE + lambda KL(p_zs || p)
+    stage II  multi-modal token adaptation: both, L = CE
+
+and an image adapter in front of the image tower (see image_adapter), in training and in testing.
+
+No code is public and the text leaves choices open. Each is an option here:
+
+    how stages alternate            SCHEDULE     phase (SHARES of the epochs), epoch or batch (round robin)
+    how long each stage lasts       SHARES       a third of the epochs each
+    which modality begins           ORDER        language
+    weight of the guidance          LAMBDA       1
+    temperature of the guidance     TEMPERATURE  1, of both distributions, with the loss scaled by its square
+    adapter                         SIGMA, ALPHA 0.05 cycles per pixel, 0.9
+
+Fixed choices: a modality that is not trained stays at its current value; the guide sees the adapted image and the data
+set's own template; the learning rate follows one cosine over all stages; a parameter's momentum waits while it is
+frozen.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from clip import CLIP, TextPrompts
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import section
+from .image_adapter import ImageAdapter
+from .ivlp import IVLP, IVLPModel
+from .prompt_model import Prompts
+from .zeroshot_texts import zeroshot_texts
+
+#: Stage -> what it trains.
+STAGES = {"language": ("language",), "vision": ("vision",), "both": ("language", "vision")}
+SCHEDULES = ("phase", "epoch", "batch")
+
+
+class APLeModel(IVLPModel):
+    """Free prompts in both towers, the adapter, and zero-shot CLIP as guide. ``stage`` decides what is trained."""
+
+    section = "APLE"
+
+    def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
+        super().__init__(cfg, clip, classnames, template)
+        self.options = cfg.TRAINER.APLE
+        if not hasattr(self, "visual"):
+            raise ValueError("TRAINER.APLE.PROMPT_DEPTH_VISION is 0, APLe trains prompts of both towers")
+        self.adapter = ImageAdapter(self.options.SIGMA, self.options.ALPHA)
+        self.zeroshot = zeroshot_texts(clip, classnames, [template])
+        self.stage = "both"
+
+    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
+        prompts, deep = super().text_prompts()
+        if "language" in STAGES[self.stage]:
+            return prompts, deep
+        return replace(prompts, root=prompts.root.detach()), None if deep is None else deep.detach()
+
+    def visual_prompts(self) -> Prompts:
+        prompts = super().visual_prompts()
+        if "vision" in STAGES[self.stage]:
+            return prompts
+        shallow, deep = (None if layer is None else layer.detach() for layer in prompts)
+        return shallow, deep
+
+    def logits(self, images: Tensor, texts: Tensor) -> Tensor:
+        return super().logits(self.adapter(images), texts)
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        loss, logits = super().loss(images, labels)
+        if self.stage != "both":
+            t = self.options.TEMPERATURE
+            guide = self.scaled_cosines(self.clip.image(self.adapter(images)).summary[:, 0], self.zeroshot)
+            p, p_zs = F.log_softmax(logits / t, dim=-1), F.log_softmax(guide / t, dim=-1)
+            loss = loss + self.options.LAMBDA * t**2 * F.kl_div(
+                p, p_zs, reduction="batchmean", log_target=True
+            )
+        return loss, logits
+
+
+@TRAINER_REGISTRY.register()
+class APLe(IVLP):
+    """The stage is a function of epoch and batch alone, so a resumed run continues in it."""
+
+    model_class = APLeModel
+    model_name = "prompt_learner"
+    section = "APLE"
+
+    def build_model(self) -> None:
+        options = self.cfg.TRAINER.APLE
+        self.stages = stage_order(options.ORDER)
+        self.ends = phase_ends(options.SHARES, self.max_epoch)
+        if options.SCHEDULE not in SCHEDULES:
+            raise ValueError(
+                f"TRAINER.APLE.SCHEDULE is {options.SCHEDULE!r}, choose from: {', '.join(SCHEDULES)}"
+            )
+        super().build_model()
+
+    def stage(self) -> str:
+        """The stage of the current epoch and batch."""
+        schedule = self.cfg.TRAINER.APLE.SCHEDULE
+        if schedule == "phase":
+            return self.stages[sum(self.epoch >= end for end in self.ends[:-1])]
+        step = self.epoch if schedule == "epoch" else self.epoch * self.num_batches + self.batch_idx
+        return self.stages[step % len(self.stages)]
+
+    def before_epoch(self) -> None:
+        super().before_epoch()
+        options = self.cfg.TRAINER.APLE
+        if options.SCHEDULE == "batch":
+            print(f"APLe: batches take turns: {', '.join(self.stages)}")
+            return
+        self.batch_idx = 0
+        stage = self.stage()
+        frozen = [modality for modality in STAGES["both"] if modality not in STAGES[stage]]
+        share = "every third epoch"
+        if options.SCHEDULE == "phase":
+            index = self.stages.index(stage)
+            share = f"epochs {[0, *self.ends][index] + 1} to {self.ends[index]} of {self.max_epoch}"
+        kind = "stage II" if stage == "both" else "stage I"
+        print(
+            f"APLe: {kind}, trains {' and '.join(STAGES[stage])} ({share}), frozen: {', '.join(frozen) or 'nothing'}"
+        )
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        self.model.stage = self.stage()
+        self.write_scalar(
+            "train/stage", self.stages.index(self.model.stage), self.epoch * self.num_batches + self.batch_idx
+        )
+        return super().forward_backward(batch)
+
+    @staticmethod
+    def extend_cfg(cfg: CfgNode) -> None:
+        options = section(cfg, "APLE")
+        options.N_CTX_VISION = 2  # n_v
+        options.N_CTX_TEXT = 2  # n_t
+        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
+        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+        options.PROMPT_DEPTH_VISION = 9  # D_v
+        options.PROMPT_DEPTH_TEXT = 9  # D_t
+        options.SIGMA = 0.05  # of the adapter's Gaussian, in cycles per pixel
+        options.ALPHA = 0.9  # share of the image itself behind the adapter
+        options.LAMBDA = 1.0  # weight of the zero-shot guidance in stage I
+        options.TEMPERATURE = 1.0  # of the guidance
+        options.SCHEDULE = "phase"  # phase, epoch or batch
+        options.ORDER = "language"  # which modality stage I begins with: language or vision
+        options.SHARES = (1 / 3, 1 / 3, 1 / 3)  # of the epochs: first modality, second, both (phase)
+
+
+def stage_order(first: str) -> list[str]:
+    """The three stages in order."""
+    orders = {"language": ["language", "vision", "both"], "vision": ["vision", "language", "both"]}
+    if first not in orders:
+        raise ValueError(f"TRAINER.APLE.ORDER is {first!r}, choose from: {', '.join(orders)}")
+    return orders[first]
+
+
+def phase_ends(shares: tuple[float, ...], epochs: int) -> list[int]:
+    """The epoch at which each stage ends.
+
+    Raises:
+        ValueError: not three shares, a negative one, or they do not add up to one.
+    """
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"TRAINER.APLE.SHARES is {tuple(shares)}, three shares that add up to 1 are needed")
+    return [round(epochs * sum(shares[: i + 1])) for i in range(3)]
