@@ -144,6 +144,7 @@ class PromptTrainer(TrainerX):
 
     def _load(self, path: Any) -> None:
         checkpoint = load_checkpoint(str(path))
-        load_learned(self.model, checkpoint.get("state_dict", checkpoint), str(path))
+        whole = checkpoint if isinstance(checkpoint, dict) else {}
+        load_learned(self.model, whole.get("state_dict", checkpoint), str(path))
         self._texts = None
-        print(f"Loaded {self.model_name} from {path} (epoch {checkpoint.get('epoch', 'unknown')})")
+        print(f"Loaded {self.model_name} from {path} (epoch {whole.get('epoch', 'unknown')})")

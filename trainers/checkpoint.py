@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from .prompt_model import PromptModel
 
 EXTRA = "_extra_state"  #: torch's key for PromptModel.get_extra_state
@@ -37,18 +39,20 @@ def _others(directory: Path) -> str:
     return f"checkpoints there are of: {', '.join(names)}" if names else "there are no checkpoints"
 
 
-def load_learned(model: PromptModel, state: Mapping[str, Any], source: str) -> None:
+def load_learned(model: PromptModel, state: Any, source: str) -> None:
     """Set the learnable parameters from a state dict, ours or a release's.
 
     A release's state dict also holds all of CLIP and class-specific buffers; these are ignored, the class texts are
     rebuilt for the classes at hand.
 
     Raises:
-        ValueError: another method, backbone or number of classes wrote it (both are named), a parameter is missing,
-            or there is one that this method does not have.
+        ValueError: it is no state dict; another method, backbone or number of classes wrote it (both are named), a
+            parameter is missing, or there is one that this method does not have.
     """
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{source} holds no state dict")
     own = dict(model.named_parameters())
-    if EXTRA in state:
+    if isinstance(state.get(EXTRA), Mapping):
         _compare(model.about, state[EXTRA], source)
         names = {name: name for name in own}
         unexpected = state.keys() - own.keys() - {EXTRA}
@@ -56,7 +60,8 @@ def load_learned(model: PromptModel, state: Mapping[str, Any], source: str) -> N
         names = model.released_names()
         used = {name.partition("[")[0] for name in names.values()}
         unexpected = {name for name in state.keys() - used if not _is_ignored(name, model)}
-    found = {name: value for name in own if (value := pick(state, names.get(name, name))) is not None}
+    picked = {name: pick(state, names.get(name, name)) for name in own}
+    found = {name: value for name, value in picked.items() if isinstance(value, Tensor)}
 
     missing = own.keys() - found.keys()
     if missing or unexpected:
@@ -79,7 +84,10 @@ def pick(tensors: Mapping[str, Any], name: str) -> Any:
     """``tensors[name]``, or of "name[i]" the i-th row; None where there is none."""
     key, _, row = name.partition("[")
     value = tensors.get(key)
-    return value[int(row.rstrip("]"))] if row and value is not None else value
+    if not row or value is None:
+        return value
+    index = int(row.rstrip("]"))
+    return value[index] if index < len(value) else None
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:
