@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Train and compare zero-shot CLIP, CoOp and MMTPA with 16 shots on the bundled data with the bundled toy model.
 #
-#   bash scripts/demo.sh [--fresh] [--output FOLDER] [KEY VALUE ...]
+#   bash scripts/demo.sh [--fresh] [--data NAME] [--output FOLDER] [KEY VALUE ...]
 #
-# Finished runs are kept; --fresh does them again. KEY VALUE pairs go to train.py, e.g. OPTIM.MAX_EPOCH 5.
+# Finished runs are kept; --fresh does them again. --data takes one of configs/datasets/ instead of the bundled
+# ones. KEY VALUE pairs go to train.py, e.g. OPTIM.MAX_EPOCH 5.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 output="$ROOT/output/demo"
+datasets=(handwritten_digits shapes)
 fresh=False
 while [[ "${1:-}" == --* ]]; do
     case "$1" in
@@ -18,14 +20,19 @@ while [[ "${1:-}" == --* ]]; do
             [[ "$2" == /* ]] && output="$2" || output="$PWD/$2"
             shift
             ;;
-        *) fail "unknown option $1: there are --fresh and --output FOLDER" ;;
+        --data)
+            [[ -f "$ROOT/configs/datasets/${2:-}.yaml" ]] || fail "--data needs a name in configs/datasets, not '${2:-}'"
+            datasets=("$2")
+            shift
+            ;;
+        *) fail "unknown option $1: there are --fresh, --data NAME and --output FOLDER" ;;
     esac
     shift
 done
 
 set_up ""
 cd "$ROOT"
-for dataset in handwritten_digits shapes; do
+for dataset in "${datasets[@]}"; do
     for trainer in ZeroshotCLIP CoOp MMTPA; do
         folder="$output/$dataset/$trainer"
         if [[ "$fresh" == False && -f "$folder/result.json" ]]; then

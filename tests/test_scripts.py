@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 CANDIDATES = ("python", "python3", "python3.10", "python3.11", "python3.12", "python3.13")
-# An interpreter that only pretends to install, and notes that it was asked to.
+# An interpreter that only pretends to install, notes that it was asked to, and does not load what it installed.
 PYTHON = f"""#!/bin/sh
 case "$*" in
     *"-m pip install"*) echo install >>"$INSTALLS"; exit "${{PIP_EXIT:-0}}" ;;
+    *torchvision.ops*) exit "${{TORCHVISION_EXIT:-0}}" ;;
 esac
 exec "{sys.executable}" "$@"
 """
@@ -91,6 +92,13 @@ def test_a_failed_install_is_repeated(set_up):
     assert set_up()[1] == 2
 
 
+def test_a_torchvision_that_does_not_fit_is_one_line(set_up):
+    ran, installs = set_up(TORCHVISION_EXIT="1")
+    assert (ran.returncode, installs) == (2, 1)
+    assert ran.stderr.startswith("error: torch and torchvision in ")
+    assert set_up()[1] == 2
+
+
 def test_an_environment_without_python_is_one_line(set_up, tmp_path):
     ran, _ = set_up(VIRTUAL_ENV=str(tmp_path / "gone"))
     assert ran.returncode == 2
@@ -136,7 +144,8 @@ def test_a_python_without_venv_is_one_line(checkout, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--quick"], "unknown option --quick: there are --fresh and --output FOLDER"),
+        (["--quick"], "unknown option --quick: there are --fresh, --data NAME and --output FOLDER"),
+        (["--data", "digits"], "--data needs a name in configs/datasets, not 'digits'"),
         (["--output"], "--output needs a folder"),
     ],
 )

@@ -62,7 +62,7 @@ def _merge_one(cfg: CfgNode, key: str, value: Any, origin: str) -> None:
     except ValueError:
         # yacs refuses `LR 1` for a float and `CTX_INIT 2` for a text; everybody who writes it means 1.0 and "2".
         try:
-            if isinstance(default, str) and not isinstance(value, dict):
+            if isinstance(default, str) and isinstance(value, (str, int, float)):
                 cfg.merge_from_list([key, repr(str(value))])
             elif isinstance(default, float) and not isinstance(value, bool):
                 cfg.merge_from_list([key, float(value)])

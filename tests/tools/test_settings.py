@@ -66,12 +66,21 @@ def test_an_unknown_key_in_a_file_names_the_file(cfg, write):
         ("OPTIM.LR", "True", "float"),
         ("OPTIM.MAX_EPOCH", "1.5", "int"),
         ("OPTIM.STEPSIZE", "3", "tuple"),
-        ("OPTIM.NAME", "3", "str"),
     ],
 )
 def test_a_wrong_type_names_the_right_one(cfg, key, value, type_name):
     with pytest.raises(ValueError, match=f"^command line: {key} must be of type {type_name} "):
         merge_pairs(cfg, [key, value])
+
+
+def test_a_text_may_look_like_a_number(cfg):
+    merge_pairs(cfg, ["OPTIM.NAME", "2"])
+    assert cfg.OPTIM.NAME == "2"
+
+
+def test_a_list_is_no_text(cfg, write):
+    with pytest.raises(ValueError, match=r"OPTIM\.NAME must be of type str \(now 'sgd'\), not \['a', 'b'\]$"):
+        merge_file(cfg, write("OPTIM:\n  NAME: [a, b]\n"))
 
 
 @pytest.mark.parametrize(
