@@ -40,8 +40,8 @@ def _padded(n: int) -> int:
 def transport_configuration(P: int, L: int, d: int, dtype: torch.dtype, capability: int) -> dict[str, Any]:
     """Tile sizes and launch options of ``kernels.transport_kernel``; the compiled kernels are tested not to spill."""
     P_PAD, L_PAD = _padded(P), triton.next_power_of_2(L)
-    # Blackwell's matrix unit hands its result over through tensor memory, which costs registers; so do three products.
-    cells = MOST_CELLS // (2 if dtype == torch.float32 else 1) // (2 if capability >= 100 else 1)
+    # A result that comes out of tensor memory takes more registers, and so do three products for one.
+    cells = MOST_CELLS // (2 if dtype == torch.float32 else 1) // (2 if _has_tensor_memory(capability) else 1)
     columns = max(16, min(128, cells // P_PAD))
     return {
         "P_PAD": P_PAD,
@@ -58,7 +58,7 @@ def gradient_configuration(P: int, L: int, d: int, dtype: torch.dtype, capabilit
     L_PAD = triton.next_power_of_2(L)
     full = dtype == torch.float32
     return {
-        "ROWS": min(32 if full else 64, _padded(P)),
+        "ROWS": min(32 if full else 128 if _has_tensor_memory(capability) else 64, _padded(P)),
         "L_PAD": L_PAD,
         "GROUP": max(1, (32 if full else 64) // L_PAD),
         "BLOCK_K": min(_padded(d), 128 // dtype.itemsize),
@@ -66,6 +66,11 @@ def gradient_configuration(P: int, L: int, d: int, dtype: torch.dtype, capabilit
         "num_warps": 8,
         "num_stages": 2,
     }
+
+
+def _has_tensor_memory(capability: int) -> bool:
+    """Data-centre Blackwell, whose matrix unit leaves its result in a memory of its own."""
+    return 100 <= capability < 120
 
 
 def precision(dtype: torch.dtype, allow_tf32: bool) -> str:

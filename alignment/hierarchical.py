@@ -31,6 +31,7 @@ def hierarchical_transport(
     tol: float = 1e-2,
     normalize: bool = False,
     memory: int = MEMORY,
+    implementation: str = "auto",
 ) -> Tensor:
     r"""Similarity of every image and class as sets of points that are sets of tokens.
 
@@ -58,7 +59,7 @@ def hierarchical_transport(
     eps, max_iter, tol : of both levels.
     stop : of both levels; default ``"problem"`` in the paper variant and ``"release"`` in the other.
     normalize : scale all features to unit norm first.
-    memory : budget of the token level in bytes.
+    memory, implementation : of the token level, as in ``token_transport``.
 
     Returns
     -------
@@ -98,6 +99,7 @@ def hierarchical_transport(
                     value=value,
                     normalize=normalize,
                     memory=memory,
+                    implementation=implementation,
                     **solver,
                 )
             cost = cost + beta * level

@@ -1,0 +1,262 @@
+"""Token transport: time, memory and problems per second of four implementations, side by side in one run.
+
+    python benchmarks/transport.py                              # training sizes on the CPU
+    python benchmarks/transport.py --busy                       # likewise, while another process computes
+    python benchmarks/transport.py --device cuda --dtype bfloat16 --output transport.json
+
+  loop     image by image and class by class, asking after every Sinkhorn iteration, as released code does
+  pot      POT's batched solver on the cost matrices (its own stopping rule)
+  plain    alignment's plain solver
+  fused    alignment's fused kernel (on a GPU)
+  product  the similarities of all tokens alone, one matrix product: what the solvers are measured against
+
+The implementations take turns, so that a disturbance meets all of them; the numbers are medians. Peak memory is
+what is taken beyond the features. On a GPU the floor is printed too: operations over the rate measured on a large
+matrix product, or bytes over the measured bandwidth, whichever takes longer.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import ctypes
+import functools
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alignment import token_transport
+
+EPS, MAX_ITER, TOL = 0.1, 100, 1e-2
+BUSY = "import torch; torch.set_num_threads({}); a = torch.rand(1500, 1500)\nwhile True: a @ a"
+
+
+def loop(x: Tensor, y: Tensor) -> Tensor:
+    """Costs (B, C, M, N), one image and class after the other."""
+    (B, M, P, _), (C, N, L, _) = x.shape, y.shape
+    costs = []
+    for b in range(B):
+        for c in range(C):
+            cost = 1 - torch.einsum("mpd,nld->mnpl", x[b], y[c]).reshape(M * N, P, L)
+            with torch.no_grad():
+                kernel = torch.exp(-cost / EPS)
+                r, col = cost.new_ones(M * N, P), cost.new_ones(M * N, L)
+                for _ in range(MAX_ITER):
+                    previous = r
+                    r = 1 / P / torch.matmul(kernel, col.unsqueeze(-1)).squeeze(-1)
+                    col = 1 / L / torch.matmul(kernel.transpose(1, 2), r.unsqueeze(-1)).squeeze(-1)
+                    if (r - previous).abs().mean().item() < TOL:
+                        break
+                plan = r.unsqueeze(-1) * kernel * col.unsqueeze(-2)
+            costs.append((plan * cost).sum((1, 2)))
+    return torch.stack(costs).view(B, C, M, N)
+
+
+def pot(x: Tensor, y: Tensor) -> Tensor:
+    from ot.batch import solve_batch
+
+    (B, M, P, _), (C, N, L, _) = x.shape, y.shape
+    cost = 1 - torch.einsum("bmpd,cnld->bcmnpl", x, y).reshape(-1, P, L)
+    plan = solve_batch(cost.detach(), EPS, max_iter=MAX_ITER, tol=TOL, method="sinkhorn", grad="detach").plan
+    return (plan * cost).sum((1, 2)).view(B, C, M, N)
+
+
+def plain(x: Tensor, y: Tensor) -> Tensor:
+    return token_transport(x, y, eps=EPS, max_iter=MAX_ITER, tol=TOL, implementation="plain")
+
+
+def fused(x: Tensor, y: Tensor) -> Tensor:
+    return token_transport(x, y, eps=EPS, max_iter=MAX_ITER, tol=TOL, implementation="fused")
+
+
+def product(x: Tensor, y: Tensor) -> Tensor:
+    return torch.einsum("bmpd,cnld->bcmnpl", x, y)
+
+
+def features(*shape: int, seed: int, device: str, dtype: torch.dtype) -> Tensor:
+    """Random tokens with a common direction, as CLIP's have: 3 to 6 iterations until the release's rule stops."""
+    generator = torch.Generator().manual_seed(seed)
+    common = torch.randn(shape[-1], generator=torch.Generator().manual_seed(0))
+    return F.normalize(torch.randn(shape, generator=generator) + 0.7 * common, dim=-1).to(device, dtype)
+
+
+class Meter:
+    """Seconds, or peak extra bytes, of a call."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
+
+    def seconds(self, f: Callable[[], Any]) -> float:
+        if self.cuda:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        f()
+        if self.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    def bytes(self, f: Callable[[], Any]) -> int:
+        if self.cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            f()
+            return torch.cuda.max_memory_allocated() - before
+        ctypes.CDLL(None).malloc_trim(
+            0
+        )  # what earlier calls left in the allocator would hide what this one takes
+        Path("/proc/self/clear_refs").write_text("5")  # sets the peak of the resident set back to its size
+        before = self._status("VmRSS")
+        f()
+        return self._status("VmHWM") - before
+
+    @staticmethod
+    def _status(field: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def with_gradient(f: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Callable[[], Any]:
+    x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+    return lambda: torch.autograd.grad(f(x, y).sum(), (x, y))
+
+
+def measure(calls: dict[str, Callable[[], Any]], repeat: int, device: str) -> dict[str, dict[str, float]]:
+    meter = Meter(device)
+    for f in calls.values():
+        f()
+    peaks = {name: meter.bytes(f) for name, f in calls.items()}
+    for f in calls.values():
+        f()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeat):
+        for name, f in calls.items():
+            times[name].append(meter.seconds(f))
+    return {
+        name: {"seconds": statistics.median(t), "fastest": min(t), "peak_bytes": peaks[name]}
+        for name, t in times.items()
+    }
+
+
+def device_rates(dtype: torch.dtype) -> dict[str, float]:
+    """Operations and bytes per second of the GPU, measured."""
+    meter = Meter("cuda")
+    a = torch.randn(8192, 8192, device="cuda").to(dtype)
+    big = torch.empty(2**30, device="cuda", dtype=torch.uint8)
+    flops = 2 * 8192**3 / min(meter.seconds(lambda: a @ a) for _ in range(10))
+    bandwidth = 2 * 2**30 / min(meter.seconds(big.clone) for _ in range(10))
+    return {"operations_per_second": flops, "bytes_per_second": bandwidth}
+
+
+def run(
+    images: int, classes: int, options: argparse.Namespace, rates: dict[str, float] | None
+) -> dict[str, Any]:
+    device, dtype = options.device, getattr(torch, options.dtype)
+    M = N = options.prompts
+    x = features(images, M, options.image_tokens, options.width, seed=1, device=device, dtype=dtype)
+    y = features(classes, N, options.text_tokens, options.width, seed=2, device=device, dtype=dtype)
+    problems = images * classes * M * N
+    cells = problems * options.image_tokens * options.text_tokens
+    methods = {"product": product, "plain": plain}
+    if device == "cuda":
+        methods["fused"] = fused
+    if images * classes <= options.loop_most:
+        methods["loop"] = loop
+    if 4 * 4 * cells <= options.pot_most * 2**30:
+        methods["pot"] = pot
+    record: dict[str, Any] = {"images": images, "classes": classes, "problems": problems}
+    costs = 4 * cells / 2**20
+    print(
+        f"\n{images} images x {classes} classes, {M} x {N} prompts: {problems} problems, {costs:.0f} MB of costs"
+    )
+    forward = measure(
+        {name: functools.partial(f, x, y) for name, f in methods.items()},
+        options.repeat,
+        device,
+    )
+    methods.pop("product")
+    both = measure({name: with_gradient(f, x, y) for name, f in methods.items()}, options.repeat, device)
+    record["forward"], record["forward_backward"] = forward, both
+    unit = forward["product"]["seconds"]
+    for direction, results in (("forward", forward), ("forward_backward", both)):
+        floor = None
+        if rates is not None:
+            operations = 2 * cells * options.width * (1 if direction == "forward" else 4)
+            traffic = (x.nbytes + y.nbytes) * (1 if direction == "forward" else 3) + 4 * problems
+            floor = max(operations / rates["operations_per_second"], traffic / rates["bytes_per_second"])
+            record[f"{direction}_floor_seconds"] = floor
+        for name, r in results.items():
+            loop_ratio = (
+                f"{results['loop']['seconds'] / r['seconds']:8.1f} x loop" if "loop" in results else ""
+            )
+            above = f"  {r['seconds'] / floor:6.1f} x floor" if floor else ""
+            print(
+                f"{direction:17} {name:8} {1e3 * r['seconds']:10.2f} ms  {problems / r['seconds']:12.0f} problems/s "
+                f"{r['peak_bytes'] / 2**20:8.0f} MB  {r['seconds'] / unit:7.2f} x product {loop_ratio}{above}"
+            )
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 50, 100, 500])
+    parser.add_argument("--prompts", type=int, default=4, help="visual and textual prompts")
+    parser.add_argument("--image-tokens", type=int, default=198)
+    parser.add_argument("--text-tokens", type=int, default=8)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--loop-most", type=int, default=2000, help="most image-class pairs that the loop gets"
+    )
+    parser.add_argument("--pot-most", type=float, default=8, help="most GB that POT gets")
+    parser.add_argument(
+        "--evaluation", action="store_true", help="evaluation sizes instead of training sizes"
+    )
+    parser.add_argument("--busy", action="store_true", help="while another process keeps the cores computing")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.evaluation:
+        options.images = 100 if options.device == "cuda" else 20
+        options.classes = [100, 1000] if options.device == "cuda" else [100]
+    chip = (
+        torch.cuda.get_device_name()
+        if options.device == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    print(
+        f"{chip}, {options.threads} threads, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, {options.dtype}"
+        + (", another process computing" if options.busy else "")
+    )
+    rates = device_rates(getattr(torch, options.dtype)) if options.device == "cuda" else None
+    other = subprocess.Popen([sys.executable, "-c", BUSY.format(options.threads)]) if options.busy else None
+    try:
+        records = [run(options.images, classes, options, rates) for classes in options.classes]
+    finally:
+        if other is not None:
+            other.kill()
+    if options.output:
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        result = {"chip": chip, "torch": torch.__version__, "load": os.getloadavg(), "settings": settings}
+        options.output.write_text(json.dumps(result | {"rates": rates, "runs": records}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The fused kernels compiled ahead of time for chips that are not here: nothing spills, everything fits."""
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from benchmarks.kernel_resources import KERNELS, SHARED_LIMIT, compile_kernel
+
+# MMTPA on ViT-B/16 (196 patches and 2 visual prompts), and on ViT-L/14 at 336 pixels with long class names
+TRAINING, LARGEST = (198, 8, 512), (578, 16, 1024)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "sizes"),
+    [
+        (80, torch.bfloat16, TRAINING),
+        (90, torch.bfloat16, TRAINING),
+        (100, torch.bfloat16, TRAINING),
+        (90, torch.float32, TRAINING),
+        (90, torch.float16, LARGEST),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", KERNELS)
+def test_shipped_configuration(name, capability, dtype, sizes):
+    resources = compile_kernel(name, capability, dtype, *sizes)
+    assert resources.spilled == 0
+    assert resources.shared <= SHARED_LIMIT[capability]
+    assert resources.registers * resources.threads <= 65536
+    assert resources.tensor_core
