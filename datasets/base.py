@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dassl.data.datasets import DatasetBase, Datum
 from datasets.base_new import subsample_classes
 from datasets.fewshot import draw_hash, few_shot
+from datasets.origin import Origin
 from datasets.split import Item, Split, check_classes, check_files, load_split, save_split
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SplitDataset(DatasetBase):
         image_dir: the folder that the split's paths are relative to; declared relative to ``dataset_dir``.
         split_file: the published split file in ``dataset_dir``; "" where the archive's files are the split.
         template: the prompt, with ``{}`` for the class name.
+        origin: where it can be fetched, for tools/prepare.py; None where it cannot.
         same_names: whether two classes may have the same name.
         lists_folders: whether ``read_split`` lists the folders of images, which need not be looked into again.
         few_shot_hash: SHA-256 of the images to train and validate on, of all classes; "" without training.
@@ -45,6 +47,7 @@ class SplitDataset(DatasetBase):
     image_dir: str = ""
     split_file: str = ""
     template: str = "a photo of a {}."
+    origin: Origin | None = None
     same_names: bool = False
     lists_folders: bool = False
     few_shot_hash: str = ""
@@ -83,8 +86,8 @@ class SplitDataset(DatasetBase):
             if not os.path.isdir(folder):
                 raise FileNotFoundError(
                     f"{type(self).__name__}: there is no folder {folder}"
-                    f" ({_list_folders(os.path.dirname(folder))});"
-                    " put the data set there as DATASETS.md describes, or give another --root"
+                    f" ({_list_folders(os.path.dirname(folder))}); {how_to_get(type(self), self.root)},"
+                    " or give another --root"
                 )
 
     def _find_split(self) -> tuple[Split, str]:
@@ -97,13 +100,13 @@ class SplitDataset(DatasetBase):
             return load_split(path), path
         if type(self).read_split is SplitDataset.read_split:
             raise FileNotFoundError(
-                f"{name}: there is no split file {path}; DATASETS.md says where to get it"
+                f"{name}: there is no split file {path}; {how_to_get(type(self), self.root)}"
             )
         # A name of its own: under the published one, the next run would take it for the published split.
         own = os.path.join(self.dataset_dir, f"split_own_{name}.json")
         print(
             f"WARNING: {name}: the published split {path} is missing, an own split is used ({own});"
-            " results are NOT COMPARABLE with published ones"
+            f" results are NOT COMPARABLE with published ones; {how_to_get(type(self), self.root)}"
         )
         if os.path.isfile(own):
             return load_split(own), own
@@ -119,6 +122,13 @@ class SplitDataset(DatasetBase):
             Datum(impath=os.path.join(self.image_dir, path), label=label, classname=classname)
             for path, label, classname in items
         ]
+
+
+def how_to_get(dataset: type[SplitDataset], root: str) -> str:
+    """What to do where a part of a data set is missing, for the end of a message."""
+    if dataset.origin is None:
+        return "put it there as DATASETS.md describes"
+    return f"get it with: python tools/prepare.py {dataset.__name__} --root {root}"
 
 
 def _list_folders(folder: str) -> str:

@@ -143,7 +143,7 @@ as always
 
 # How often a caption is plain, for each kind of scene; and how often a plain one means the large thing.
 PLAIN_SHAPES, PLAIN_GLYPHS, PLAIN_PIPS = 0.5, 0.35, 0.6
-PLAIN_MEANS_LARGE = 0.5
+PLAIN_MEANS_LARGE = 0.6
 
 
 def caption(scene: Scene, rng: np.random.Generator, filler: int = 0) -> str:

@@ -289,7 +289,7 @@ def _draw_glyph(image: np.ndarray, glyph: str, sketch: bool, rng: np.random.Gene
     turn, slant = rng.normal(0, 0.1), rng.normal(0, 0.2)
     x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     x = x + slant * y
-    bend = rng.normal(0, 1, (2, 5, 5)).astype(np.float32) * rng.uniform(0.5, 3.5)
+    bend = rng.normal(0, 1, (2, 5, 5)).astype(np.float32) * rng.uniform(0.5, 3.0)
     bends = [
         np.asarray(Image.fromarray(b).resize((SIZE, SIZE), Image.Resampling.BICUBIC), float) for b in bend
     ]

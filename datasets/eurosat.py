@@ -2,6 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
+from datasets.origin import Download, Origin
 from datasets.own_split import split_folders
 from datasets.split import Split
 
@@ -28,6 +29,15 @@ class EuroSAT(SplitDataset):
     image_dir = "2750"
     split_file = "split_zhou_EuroSAT.json"
     template = "a centered satellite photo of {}."
+    origin = Origin(
+        sizes=(10, 13_500, 5_400, 8_100),
+        archives=[Download("hub:torchgeo/eurosat/EuroSAT.zip", "c8fa014336c82ac7804f0398fcb19387")],
+        files={
+            "split_zhou_EuroSAT.json": Download(
+                "drive:1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o", "989e1eca757dec43cfcee28faf6b28fc"
+            )
+        },
+    )
 
     def read_split(self) -> Split:
         return split_folders(self.image_dir, CLASS_NAMES)

@@ -5,6 +5,7 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.lists import look_up, read_lines
+from datasets.origin import Download, Origin
 from datasets.split import PARTS, Item, Split
 
 
@@ -15,6 +16,14 @@ class FGVCAircraft(SplitDataset):
     dataset_dir = "fgvc_aircraft"
     image_dir = "images"
     template = "a photo of a {}, a type of aircraft."
+    origin = Origin(
+        sizes=(100, 3_334, 3_333, 3_333),
+        archives=[
+            Download(
+                "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
+            )
+        ],
+    )
 
     def read_split(self) -> Split:
         variants = os.path.join(self.dataset_dir, "variants.txt")

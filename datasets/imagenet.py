@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import SplitDataset
+from datasets.base import SplitDataset, how_to_get
 from datasets.folder_index import index_folders
 from datasets.lists import look_up, read_lines
+from datasets.origin import CLASSNAMES, Origin
 from datasets.split import Item, Split
 
 
@@ -20,7 +21,18 @@ class ImageNet(SplitDataset):
     image_dir = "images"
     template = "a photo of a {}."
     lists_folders = True
-    same_names = True  # CLIP's class names, which everybody uses, have two missiles
+    same_names = True  # CLIP's class names, which everybody uses, have some twice
+    origin = Origin(
+        sizes=(1_000, 1_281_167, 0, 50_000),
+        files=CLASSNAMES,
+        mirrored=False,
+        by_hand=(
+            "with an account at https://image-net.org download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"
+            " and ILSVRC2012_devkit_t12.tar.gz into {images}, and let torchvision unpack them there:"
+            ' python -c "from torchvision.datasets import ImageNet;'
+            " [ImageNet('{images}', part) for part in ('train', 'val')]\""
+        ),
+    )
 
     def read_split(self) -> Split:
         names, source = read_classnames(self)
@@ -78,5 +90,5 @@ def read_classnames(dataset: SplitDataset) -> tuple[dict[str, str], str]:
             return {folder: name.strip() for folder, _, name in rows}, path
     raise FileNotFoundError(
         f"{type(dataset).__name__}: the class names are missing, looked for {' and '.join(places)};"
-        " DATASETS.md says where to get them"
+        f" {how_to_get(type(dataset), dataset.root)}"
     )

@@ -2,6 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.imagenet import ImageNetVariant
+from datasets.origin import CLASSNAMES, Origin
 
 
 @DATASET_REGISTRY.register()
@@ -11,3 +12,8 @@ class ImageNetR(ImageNetVariant):
     dataset_dir = "imagenet-rendition"
     image_dir = "imagenet-r"
     template = "a photo of a {}."
+    origin = Origin(
+        sizes=(200, 0, 0, 30_000),
+        files=CLASSNAMES,
+        by_hand="or download the archive from where https://github.com/hendrycks/imagenet-r says",
+    )

@@ -2,6 +2,7 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.imagenet import ImageNetVariant
+from datasets.origin import CLASSNAMES, Origin
 
 
 @DATASET_REGISTRY.register()
@@ -11,3 +12,8 @@ class ImageNetSketch(ImageNetVariant):
     dataset_dir = "imagenet-sketch"
     image_dir = "images"
     template = "a photo of a {}."
+    origin = Origin(
+        sizes=(1_000, 0, 0, 50_889),
+        files=CLASSNAMES,
+        by_hand="or download the archive from where https://github.com/HaohanWang/ImageNet-Sketch says",
+    )

@@ -5,6 +5,7 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.imagenet import read_classnames
+from datasets.origin import CLASSNAMES, Download, Origin
 from datasets.split import Item, Split
 
 
@@ -17,6 +18,11 @@ class ImageNetV2(SplitDataset):
     template = "a photo of a {}."
     lists_folders = True
     same_names = True
+    origin = Origin(
+        sizes=(1_000, 0, 0, 10_000),
+        archives=[Download("hub:vaishaal/ImageNetV2/*matched-frequency*")],
+        files=CLASSNAMES,
+    )
 
     def read_split(self) -> Split:
         """Folders are named by label, and the n-th line of the class names is that of label n."""

@@ -7,6 +7,7 @@ from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
+from datasets.origin import Download, Origin
 from datasets.own_split import split_three_ways
 from datasets.split import Item, Split
 
@@ -19,6 +20,20 @@ class OxfordFlowers(SplitDataset):
     image_dir = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
     template = "a photo of a {}, a type of flower."
+    origin = Origin(
+        sizes=(102, 4_093, 1_633, 2_463),
+        archives=[
+            Download(
+                "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz",
+                "52808999861908f626f3c1f4e79d11fa",
+            )
+        ],
+        files={
+            "split_zhou_OxfordFlowers.json": Download(
+                "drive:1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT", "cfeaf0508c398ca993bf48ca5f034569"
+            )
+        },
+    )
 
     def read_split(self) -> Split:
         with open(os.path.join(self.dataset_dir, "cat_to_name.json"), encoding="utf-8") as file:

@@ -5,6 +5,7 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.lists import read_lines
+from datasets.origin import Download, Origin
 from datasets.own_split import split_off_val
 from datasets.split import Item, Split
 
@@ -17,6 +18,25 @@ class OxfordPets(SplitDataset):
     image_dir = "images"
     split_file = "split_zhou_OxfordPets.json"
     template = "a photo of a {}, a type of pet."
+    origin = Origin(
+        sizes=(37, 2_944, 736, 3_669),
+        archives=[
+            Download(
+                "https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
+                "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+            ),
+            Download(
+                "https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
+                "95a8c909bbe2e81eed6a22bccdf3f68f",
+            ),
+        ],
+        files={
+            "split_zhou_OxfordPets.json": Download(
+                "drive:1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "fadad0caba06c4d0d2baf192015f50b4"
+            )
+        },
+        folders=["images", "annotations"],
+    )
 
     def read_split(self) -> Split:
         train, val = split_off_val(self._read_list("trainval.txt"))

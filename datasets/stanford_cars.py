@@ -6,6 +6,7 @@ from scipy.io import loadmat
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
+from datasets.origin import Download, Origin
 from datasets.own_split import split_off_val
 from datasets.split import Item, Split
 
@@ -17,6 +18,15 @@ class StanfordCars(SplitDataset):
     dataset_dir = "stanford_cars"
     split_file = "split_zhou_StanfordCars.json"
     template = "a photo of a {}."
+    origin = Origin(
+        sizes=(196, 6_509, 1_635, 8_041),
+        files={
+            "split_zhou_StanfordCars.json": Download(
+                "drive:1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT", "91255fab2e15280e6d9d9d24cc87efdb"
+            )
+        },
+        folders=["cars_train", "cars_test"],
+    )
 
     def read_split(self) -> Split:
         train, val = split_off_val(self._read_annotations("cars_train", "devkit/cars_train_annos.mat"))

@@ -5,6 +5,7 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.lists import look_up, read_lines
+from datasets.origin import Download, Origin
 from datasets.own_split import split_off_val
 from datasets.split import Item, Split
 
@@ -17,6 +18,16 @@ class SUN397(SplitDataset):
     image_dir = "SUN397"
     split_file = "split_zhou_SUN397.json"
     template = "a photo of a {}."
+    origin = Origin(
+        sizes=(397, 15_880, 3_970, 19_850),
+        archives=[
+            Download(
+                "http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz",
+                "8ca2778205c41d23104230ba66911c7a",
+            )
+        ],
+        files={"split_zhou_SUN397.json": Download("drive:1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq")},
+    )
 
     def read_split(self) -> Split:
         train, val = split_off_val(self._read_list("Training_01.txt"))

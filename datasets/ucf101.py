@@ -6,6 +6,7 @@ import re
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.lists import look_up, read_lines
+from datasets.origin import Download, Origin
 from datasets.own_split import split_off_val
 from datasets.split import Item, Split
 
@@ -18,6 +19,15 @@ class UCF101(SplitDataset):
     image_dir = "UCF-101-midframes"
     split_file = "split_zhou_UCF101.json"
     template = "a photo of a person doing {}."
+    origin = Origin(
+        sizes=(101, 7_639, 1_898, 3_783),
+        archives=[Download("drive:10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O")],
+        files={
+            "split_zhou_UCF101.json": Download(
+                "drive:1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y", "3a70ae2e43036a21111f3692a43fc839"
+            )
+        },
+    )
 
     def read_split(self) -> Split:
         train, val = split_off_val(self._read_list("trainlist01.txt"))

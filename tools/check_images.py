@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,12 +29,10 @@ def main(argv: list[str] | None = None) -> None:
     else:
         paths = images_of_data_set(args.root, args.dataset_config_file)
     bad = 0
-    with multiprocessing.Pool(args.workers) as pool:
-        reasons = pool.imap(why_it_fails, paths, chunksize=32)
-        for path, reason in zip(paths, tqdm(reasons, total=len(paths), unit="image", mininterval=0.5)):
-            if reason:
-                bad += 1
-                tqdm.write(f"{path}: {reason}", file=sys.stdout)
+    for path, _, reason in examine_all(paths, args.workers, "checking"):
+        if reason:
+            bad += 1
+            tqdm.write(f"{path}: {reason}", file=sys.stdout)
     print(f"{len(paths)} images checked, {bad} cannot be read")
     if bad:
         sys.exit(1)
@@ -83,14 +82,21 @@ def images_in(folder: str) -> list[str]:
     return paths
 
 
-def why_it_fails(path: str) -> str:
-    """Why the image cannot be read as the engine reads it, or "" when it can."""
+def examine_all(paths: Sequence[str], workers: int, text: str) -> Iterator[tuple[str, str, str]]:
+    """Decode images in several processes; yields (path, mode, reason) as `examine` does, in order."""
+    with multiprocessing.Pool(workers) as pool:
+        results = pool.imap(examine, paths, chunksize=32)
+        yield from tqdm(results, total=len(paths), desc=text, unit="image", mininterval=0.5)
+
+
+def examine(path: str) -> tuple[str, str, str]:
+    """The path, the image's mode in PIL, and why it cannot be read, or "" when it can."""
     try:
         with Image.open(path) as image:
             image.convert("RGB")
+            return path, image.mode, ""
     except Exception as error:  # decoders raise nearly anything on broken files
-        return str(error) or type(error).__name__
-    return ""
+        return path, "", str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

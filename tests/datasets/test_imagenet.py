@@ -45,7 +45,8 @@ def test_missing_class_names_are_named(root: Path) -> None:
         ImageNet(make_cfg(root))
     (root / "imagenet" / "classnames.txt").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"ImageNet: the class names are missing, looked for .*DATASETS.md"
+        FileNotFoundError,
+        match=r"ImageNet: the class names are missing, looked for .*prepare.py ImageNet --root",
     ):
         ImageNet(make_cfg(root))
 
