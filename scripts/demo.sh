@@ -32,6 +32,8 @@ done
 
 set_up ""
 cd "$ROOT"
+# Threads that spin while they wait make a busy machine many times slower.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 for dataset in "${datasets[@]}"; do
     for trainer in ZeroshotCLIP CoOp MMTPA; do
         folder="$output/$dataset/$trainer"
