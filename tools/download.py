@@ -41,7 +41,6 @@ def fetch(source: str, folder: Path, md5: str = "") -> Path:
         OSError: it cannot be fetched, and why.
         ValueError: its checksum is another; the file is removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kind, _, rest = source.partition(":")
     if kind == "hub":
         owner, name, file = rest.split("/", 2)
@@ -82,6 +81,7 @@ def fetch_from_address(url: str, path: Path) -> Path:
     """Fetch `url` as `path`; until it is whole, it is `path` with ".part" added, from which a later call goes on."""
     if path.exists():
         return path
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(f"{path}.part")
     failures = 0
     while True:
@@ -208,9 +208,12 @@ def fetch_from_hub(repo: str, patterns: Sequence[str], folder: Path, repo_type: 
     from huggingface_hub.hf_api import RepoFile
 
     where = f"{repo} on the Hugging Face hub"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         files = [
-            f for f in HfApi().list_repo_tree(repo, repo_type=repo_type, recursive=True) if isinstance(f, RepoFile)
+            f
+            for f in HfApi().list_repo_tree(repo, repo_type=repo_type, recursive=True)
+            if isinstance(f, RepoFile)
         ]
     except Exception as error:  # requests' errors in older releases, httpx's in newer ones
         raise OSError(f"{where}: {_one_line(error)}") from None
@@ -237,6 +240,7 @@ def fetch_from_drive(identity: str, path: Path) -> Path:
     """Fetch a file that is shared on Google Drive."""
     import gdown
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     url = f"{DRIVE}{identity}"
     by_hand = f"fetch it with a browser from {url}"
     try:

@@ -64,7 +64,7 @@ def verify(name: str, dataset: type[SplitDataset], root: str, decode: bool, work
         bad = []
         for path, mode, reason in examine_all([f"{data.image_dir}/{path}" for path in paths], workers, name):
             if reason:
-                bad.append(f"{path} ({reason})")
+                bad.append(f"{os.path.relpath(path, data.image_dir)} ({reason})")
             elif mode != "RGB":
                 converted[KINDS.get(mode, mode)] += 1
         if bad:
