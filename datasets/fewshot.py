@@ -42,29 +42,32 @@ def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
     """
     if shots < 1:
         return split
-    name = os.path.join(folder, f"shot_{shots}-seed_{seed}")
-    if os.path.exists(f"{name}.pkl"):
-        source = f"{name}.pkl"
-        draw = load_legacy_draw(source, split)
-        print(f"Few-shot draw: {source} (made by CoOp's code)")
-    elif os.path.exists(f"{name}.json"):
-        source = f"{name}.json"
-        draw = load_split(source)
-        print(f"Few-shot draw: {source}")
+    draw, source = find_draw(split, shots, seed, folder)
+    _warn_small_classes(split, shots)
+    if source:
+        maker = " (made by CoOp's code)" if source.endswith(".pkl") else ""
+        print(f"Few-shot draw: {source}{maker}")
     else:
-        draw = draw_images(split, shots, seed)
-        _warn_small_classes(split, shots)
+        kept = os.path.join(folder, f"shot_{shots}-seed_{seed}.json")
         try:
-            save_split(draw, f"{name}.json")
-            print(f"Few-shot draw: made and kept as {name}.json")
+            save_split(draw, kept)
+            print(f"Few-shot draw: made and kept as {kept}")
         except OSError as error:  # a read-only data root; the next run makes the same draw again
             print(f"Few-shot draw: made, but not kept ({error})")
-        return draw._replace(test=split.test)
-    check_draw(draw, split, shots, source)
-    _warn_small_classes(split, shots)
-    names = {item.label: item.classname for item in split.train}
-    train, val = ([item._replace(classname=names[item.label]) for item in part] for part in draw[:2])
-    return Split(train, val, split.test)
+    return draw._replace(test=split.test)
+
+
+def find_draw(split: Split, shots: int, seed: int, folder: str) -> tuple[Split, str]:
+    """The draw that ``few_shot`` takes, without test images, and its file in ``folder`` ("": there is none)."""
+    for ending, load in ((".pkl", lambda path: load_legacy_draw(path, split)), (".json", load_split)):
+        source = os.path.join(folder, f"shot_{shots}-seed_{seed}{ending}")
+        if os.path.exists(source):
+            draw = load(source)
+            check_draw(draw, split, shots, source)
+            names = {item.label: item.classname for item in split.train}
+            train, val = ([item._replace(classname=names[item.label]) for item in part] for part in draw[:2])
+            return Split(train, val, []), source
+    return draw_images(split, shots, seed), ""
 
 
 def draw_images(split: Split, shots: int, seed: int) -> Split:
