@@ -203,7 +203,7 @@ def test_half_precision_is_finite_and_close(weights, towers):
 
 
 def test_half_precision_of_large_activations_is_finite(weights):
-    """Norms are computed in fp32: their sums of squares leave fp16's range long before the activations do."""
+    """Their squares, which norms sum up, lie far outside of fp16's range."""
     large = {**weights, "token_embedding.weight": weights["token_embedding.weight"] * 2e4}
     assert large["token_embedding.weight"].abs().max() < 6e4
     half, exact = (CLIP(tiny.model(large), "large", precision) for precision in ("fp16", "fp32"))

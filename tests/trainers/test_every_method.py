@@ -71,6 +71,7 @@ def test_a_step_lowers_the_loss_and_changes_nothing_but_the_prompts(method, make
     before, frozen = learned(trainer), fingerprint(trainer.model.clip)
     batch = next(iter(trainer.train_loader_x))
     images, labels = trainer.parse_batch_train(batch)
+    evaluate(trainer, images)
     trainer.set_model_mode("train")
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2
     [group] = trainer.optim.param_groups
@@ -98,6 +99,10 @@ def test_a_step_lowers_the_loss_and_changes_nothing_but_the_prompts(method, make
     assert changed == grads.keys()
     assert fingerprint(trainer.model.clip) == frozen
     assert trainer.model.clip.hash == trainer.backbone_hash
+    with torch.no_grad():  # what an evaluation keeps of the class texts does not outlive the step
+        assert torch.equal(
+            evaluate(trainer, images), trainer.model.logits(images, trainer.model.encode_texts())
+        )
 
 
 @each_trained
