@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def extend_cfg(cfg: CfgNode) -> None:
-    """Declare CoOp's ``DATASET.SUBSAMPLE_CLASSES`` and the keys of each data set that has an ``extend_cfg``."""
+    """Declare CoOp's ``DATASET.SUBSAMPLE_CLASSES``, the cache's size and the keys of each data set that has some."""
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    cfg.DATALOADER.CACHE_MB = 0  # for decoded training images; the original Dassl keeps none
     for name in DATASET_REGISTRY.registered_names():
         declare = getattr(DATASET_REGISTRY.get(name), "extend_cfg", None)
         if declare is not None:

@@ -7,8 +7,7 @@ from torch.utils.data import Dataset
 from torchvision import transforms as T
 from yacs.config import CfgNode
 
-from dassl.utils import read_image
-
+from .image_cache import ImageCache
 from .transforms import INTERPOLATION_MODES
 
 __all__ = ["DatasetWrapper"]
@@ -20,6 +19,9 @@ class DatasetWrapper(Dataset):
     An item is a dict of "label", "domain", "impath", "index" and "img": the transformed image, or a list of
     DATALOADER.K_TRANSFORMS of them in training. Further transforms give "img2", "img3" ...; with
     DATALOADER.RETURN_IMG0 the image without augmentation is "img0".
+
+    Where a program declares DATALOADER.CACHE_MB, decoded training images are kept in that many megabytes of
+    memory from the first epoch on.
 
     Args:
         cfg: the whole config.
@@ -41,6 +43,7 @@ class DatasetWrapper(Dataset):
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        self.cache = ImageCache(cfg.DATALOADER.get("CACHE_MB", 0) * 10**6 if is_train else 0)
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"Cannot augment the image {self.k_tfm} times because transform is None")
         interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
@@ -49,13 +52,17 @@ class DatasetWrapper(Dataset):
             steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
         self.to_tensor = T.Compose(steps)
 
+    def before_workers(self) -> None:
+        """Called by the loader before its workers start, so that they share what is made here."""
+        self.cache.fill([item.impath for item in self.data_source])
+
     def __len__(self) -> int:
         return len(self.data_source)
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         item = self.data_source[idx]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        img0 = read_image(item.impath)
+        img0 = self.cache.read(item.impath)
         if self.transform is None:
             output["img"] = img0
         elif isinstance(self.transform, (list, tuple)):

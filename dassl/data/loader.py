@@ -29,7 +29,8 @@ class EpochLoader(DataLoader):
     """See the module's docstring. Workers live as long as the loader.
 
     Args:
-        dataset: any map-style data set; it may use the global random states freely.
+        dataset: any map-style data set; it may use the global random states freely. Its method
+            ``before_workers``, where it has one, is called in the main process before workers start.
         sampler: draws from the global random states when it is iterated.
         num_workers: fewer are started where the shared memory has no room for the batches of all.
         batch_bytes: size of a batch, an estimate.
@@ -68,6 +69,8 @@ class EpochLoader(DataLoader):
         return _batches(super().__iter__())
 
     def _get_iterator(self) -> Any:
+        if hasattr(self.dataset, "before_workers"):
+            self.dataset.before_workers()
         # torch's iterators see the seeded data set and its (index, seed) pairs; whoever looks at the loader
         # sees the data set and the sampler that it was given.
         self._sent = self._attributes()
