@@ -30,7 +30,7 @@ VARIANTS = ("paper", "release")
 class Texts(NamedTuple):
     points: Tensor  #: (C, N, d), unit norm
     tokens: Tensor | None  #: (C, N, L, d), unit norm
-    lengths: Tensor  #: (C,) valid tokens
+    lengths: Tensor  #: (C,) valid tokens; on the CPU, where they can be looked at without waiting for a GPU
 
 
 class MMTPAModel(PromptModel):
@@ -79,7 +79,7 @@ class MMTPAModel(PromptModel):
 
     def encode_texts(self) -> Texts:
         points, tokens = self.clip.text(*self.text_prompts())
-        lengths = torch.tensor(self.context.layout.tokens, device=points.device)
+        lengths = torch.tensor(self.context.layout.tokens)
         return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
 
     def logits(self, images: Tensor, texts: Texts) -> Tensor:
