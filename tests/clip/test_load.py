@@ -280,7 +280,7 @@ def test_a_file_without_a_state_dict_is_named(content, tmp_path):
 
 
 def test_a_pickle_that_is_no_weights_file_is_named(tmp_path):
-    (tmp_path / "clip.pt").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "clip.pt").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     with pytest.raises(ValueError, match=r"clip\.pt"):
         clip.load(str(tmp_path / "clip.pt"))
 
