@@ -114,13 +114,16 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def differing_settings(record: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    """Where `config` asks for another run than the recorded one, as `KEY: recorded -> asked`."""
+    """Where `config` asks for another run than the recorded one, as `KEY: recorded -> asked`.
+
+    A key that only one of them has does not count: a later version of a program declares more keys.
+    """
     recorded = _flat(record["config"])
     asked = _flat(json.loads(json.dumps(config)))
     return [
-        f"{key}: {recorded.get(key)} -> {asked.get(key)}"
-        for key in sorted(recorded.keys() | asked.keys())
-        if key not in NOT_OF_THE_RUN and recorded.get(key) != asked.get(key)
+        f"{key}: {recorded[key]} -> {asked[key]}"
+        for key in sorted(recorded.keys() & asked.keys() - set(NOT_OF_THE_RUN))
+        if recorded[key] != asked[key]
     ]
 
 

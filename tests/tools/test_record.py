@@ -58,4 +58,4 @@ def test_no_record_names_the_place(tmp_path):
 
 def test_differing_settings_are_those_that_change_the_result():
     config = {"SEED": 1, "OUTPUT_DIR": "b", "OPTIM": {"LR": 0.2, "STEPSIZE": (10,)}, "NEW": True}
-    assert differing_settings(RECORD, config) == ["NEW: None -> True", "OPTIM.LR: 0.1 -> 0.2"]
+    assert differing_settings(RECORD, config) == ["OPTIM.LR: 0.1 -> 0.2"]
