@@ -17,3 +17,7 @@ sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in (ROOT, ROO
 sys.path.insert(0, str(ROOT))
 if DASSL:
     sys.path.insert(0, str(DASSL))
+
+    from tools import original_dassl
+
+    original_dassl.adapt()
