@@ -1,6 +1,6 @@
 """Backbones, heads and networks by name."""
 
-from .backbone import BACKBONE_REGISTRY, build_backbone
+from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
 from .head import HEAD_REGISTRY, build_head
 from .network import NETWORK_REGISTRY, build_network
 
@@ -8,6 +8,7 @@ __all__ = [
     "BACKBONE_REGISTRY",
     "HEAD_REGISTRY",
     "NETWORK_REGISTRY",
+    "Backbone",
     "build_backbone",
     "build_head",
     "build_network",

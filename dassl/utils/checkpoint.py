@@ -47,7 +47,7 @@ def save_checkpoint(
         left_over.unlink(missing_ok=True)
     with atomic_write(path, "wb") as file:
         torch.save(state, file)
-    print(f'Checkpoint saved to "{path}"')
+    print(f"Checkpoint saved to {path}")
     with atomic_write(path.parent / "checkpoint") as file:
         file.write(f"{path.name}\n")
     if is_best:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .atomic import atomic_write
+from .images import read_image as read_image  # plugins import it from here, too
 
 __all__ = [
     "check_availability",

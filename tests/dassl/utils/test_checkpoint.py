@@ -30,7 +30,7 @@ def test_layout_of_the_folder(tmp_path, capsys):
     assert (folder / "checkpoint").read_text() == "model.pth.tar-7\n"
     assert (folder / "model-best.pth.tar").read_bytes() == (folder / "model.pth.tar-7").read_bytes()
     assert (
-        f'Checkpoint saved to "{folder}/model.pth.tar-7"\nBest checkpoint saved to' in capsys.readouterr().out
+        f"Checkpoint saved to {folder}/model.pth.tar-7\nBest checkpoint saved to" in capsys.readouterr().out
     )
     save_checkpoint(state(8), folder, model_name="model-best.pth.tar")
     assert load_checkpoint(folder / "model-best.pth.tar")["epoch"] == 8
