@@ -119,26 +119,33 @@ class _Seeded(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, pair: tuple[int, tuple[int, int]]) -> Any:
-        index, entropy = pair
-        with _random_states(entropy):
-            return self.dataset[index]
+    def __getitems__(self, pairs: list[tuple[int, tuple[int, int]]]) -> list[Any]:
+        items = []
+        with _states_of_before_come_back():
+            for index, entropy in pairs:
+                _seed(entropy)
+                items.append(self.dataset[index])
+        return items
 
 
 @contextmanager
-def _random_states(entropy: tuple[int, ...]) -> Iterator[None]:
-    """Random states of Python, NumPy and PyTorch (CPU) made from ``entropy``; those of before come back."""
+def _states_of_before_come_back() -> Iterator[None]:
+    """Restore the random states of Python, NumPy and PyTorch (CPU) at the end; once for a batch, for they are large."""
     before = random.getstate(), np.random.get_state(), torch.default_generator.get_state()  # noqa: NPY002
-    for_python, for_numpy, for_torch = np.random.SeedSequence(entropy).generate_state(3)
-    random.seed(int(for_python))
-    np.random.seed(for_numpy)  # noqa: NPY002
-    torch.default_generator.manual_seed(int(for_torch))  # torch.manual_seed would seed the GPU's too
     try:
         yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002
         torch.default_generator.set_state(before[2])
+
+
+def _seed(entropy: tuple[int, ...]) -> None:
+    """Make random states of Python, NumPy and PyTorch (CPU) from ``entropy``."""
+    for_python, for_numpy, for_torch = np.random.SeedSequence(entropy).generate_state(3)
+    random.seed(int(for_python))
+    np.random.seed(for_numpy)  # noqa: NPY002
+    torch.default_generator.manual_seed(int(for_torch))  # torch.manual_seed would seed the GPU's too
 
 
 def _batches(iterator: Iterator[Any]) -> Iterator[Any]:
