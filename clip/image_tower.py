@@ -62,6 +62,8 @@ class ImageTower(nn.Module):
         """
         if prompts is not None:
             self._require_promptable()
+        elif deep is not None:
+            raise ValueError("deep visual prompts replace shallow ones, and there are none")
         if isinstance(self.visual, ModifiedResNet) and tokens:
             return _attention_pool_all(self.visual, images.to(self._dtype()))
         if self.obstacle is not None:

@@ -1,10 +1,9 @@
 """From a backbone's name to a frozen CLIP."""
 
 import json
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import open_clip
 import torch
@@ -106,11 +105,11 @@ def _is_cached(repository: str) -> bool:
 
 
 def _is_reachable(address: str) -> bool:
-    """Ask once and briefly; the hub's own client retries for minutes. Behind a proxy only the client can tell."""
-    if getproxies().get("https"):
-        return True
+    """Ask once and briefly, through the proxy if there is one; the hub's own client retries for minutes."""
     try:
-        socket.create_connection((urlsplit(address).hostname or "", 443), timeout=10).close()
+        urlopen(Request(address, method="HEAD"), timeout=10).close()
+    except HTTPError:  # an answer
+        return True
     except OSError:
         return False
     return True

@@ -93,7 +93,7 @@ class TextPrompts:
 
     Attributes:
         root: (R, K, w).
-        branch: (T, w), shared by all roots.
+        branch: (T, w), shared by all roots, or (R, T, w).
         layout: where they stand.
     """
 

@@ -183,7 +183,11 @@ def compare_gradients(case: Case, model: Any) -> float:
         # Recordings name parameters from the release's whole model, checkpoints from the saved part of it.
         theirs = names.get(name, name)
         theirs = theirs if theirs.partition("[")[0] in recorded else f"prompt_learner.{theirs}"
-        whole = recorded[theirs.partition("[")[0]]
+        whole = recorded.get(theirs.partition("[")[0])
+        if whole is None:
+            raise ValueError(
+                f"case {case.name}: no gradient was recorded for {names.get(name, name)} ({name} here)"
+            )
         worst = max(worst, ((parameter.grad - pick(recorded, theirs)).abs().max() / whole.abs().max()).item())
         compared.add(theirs.partition("[")[0])
     if compared != recorded.keys():

@@ -52,7 +52,7 @@ class APLeModel(IVLPModel):
         super().__init__(cfg, clip, classnames, template)
         self.options = cfg.TRAINER.APLE
         if not hasattr(self, "visual"):
-            raise ValueError("TRAINER.APLE.PROMPT_DEPTH_VISION is 0, APLe trains prompts of both towers")
+            raise ValueError("PROMPT_DEPTH_VISION is 0, APLe trains prompts of both towers")
         self.adapter = ImageAdapter(self.options.SIGMA, self.options.ALPHA)
         self.zeroshot = zeroshot_texts(clip, classnames, [template])
         self.stage = "both"
@@ -101,6 +101,11 @@ class APLe(IVLP):
             raise ValueError(
                 f"TRAINER.APLE.SCHEDULE is {options.SCHEDULE!r}, choose from: {', '.join(SCHEDULES)}"
             )
+        for stage, start, end, share in zip(self.stages, [0, *self.ends], self.ends, options.SHARES):
+            if options.SCHEDULE == "phase" and start == end and share > 0:
+                print(
+                    f"Warning: of {self.max_epoch} epochs (OPTIM.MAX_EPOCH) none is left for the stage {stage!r}"
+                )
         super().build_model()
 
     def stage(self) -> str:

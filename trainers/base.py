@@ -78,7 +78,7 @@ class PromptTrainer(TrainerX):
         template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
 
         print("Building the prompts")
-        self.model: Any = self.model_class(cfg, towers, self.dm.dataset.classnames, template).to(self.device)
+        self.model: Any = self._build_prompts(towers, template).to(self.device)
         self.model.about["trainer"] = type(self).__name__
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
@@ -95,6 +95,15 @@ class PromptTrainer(TrainerX):
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
         self._texts: Any = None
 
+    def _build_prompts(self, towers: clip.CLIP, template: str) -> PromptModel:
+        try:
+            return self.model_class(self.cfg, towers, self.dm.dataset.classnames, template)
+        except (
+            ValueError
+        ) as error:  # parts that methods share know their keys, not whose section these stand in
+            where = f"TRAINER.{self.section}" if hasattr(self, "section") else type(self).__name__
+            raise ValueError(f"{where}: {error}") from error
+
     def autocast(self) -> AbstractContextManager:
         """The context that a step and an evaluation run in."""
         dtype = _AUTOCAST.get(self.precision())
@@ -109,11 +118,17 @@ class PromptTrainer(TrainerX):
         else:
             self.optim.zero_grad()
             self.scaler.scale(loss).backward()
-            self.scaler.step(self.optim)
-            self.scaler.update()
+            self.model_update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": loss.item(), "acc": compute_accuracy(logits, labels)[0].item()}
+
+    def model_update(self, names: Any = None) -> None:
+        if self.scaler is None:
+            super().model_update(names)
+        else:
+            self.scaler.step(self.optim)
+            self.scaler.update()
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         return batch["img"].to(self.device), batch["label"].to(self.device)

@@ -23,15 +23,16 @@ class CoOpModel(PromptModel):
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.COOP
         words = self.initial_words(options)
+        class_specific = options.CSC and not words  # as in the release: words are one context for all classes
         self.context = TextContext(
             clip,
             classnames,
             n_ctx=len(words.split()) or options.N_CTX,
             init=words,
-            class_specific=options.CSC,
+            class_specific=class_specific,
             position=options.CLASS_TOKEN_POSITION,
         )
-        if options.CSC:
+        if class_specific:
             self.about["classes"] = str(len(classnames))
 
     def initial_words(self, options: CfgNode) -> str:
@@ -47,7 +48,7 @@ class CoOp(PromptTrainer):
     def extend_cfg(cfg: CfgNode) -> None:
         options = section(cfg, "COOP")
         options.N_CTX = 16  # number of context tokens
-        options.CSC = False  # class-specific context
+        options.CSC = False  # class-specific context, unless CTX_INIT gives words
         options.CTX_INIT = ""  # initial words; they decide the number of tokens
         options.PREC = "fp16"  # fp32, fp16, amp or bf16
         options.CLASS_TOKEN_POSITION = "end"  # end, middle or front

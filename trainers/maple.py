@@ -23,10 +23,11 @@ class MaPLeModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.MAPLE
+        depth, key = options.PROMPT_DEPTH, "PROMPT_DEPTH"
         self.context = TextContext(
-            clip, classnames, options.N_CTX, init=options.CTX_INIT, depth=options.PROMPT_DEPTH
+            clip, classnames, options.N_CTX, init=options.CTX_INIT, depth=depth, depth_key=key
         )
-        self.projection = Projection(clip, options.PROMPT_DEPTH)
+        self.projection = Projection(clip, depth, key)
 
     def visual_prompts(self) -> Prompts:
         return self.projection(self.context.ctx, self.context.deep_prompts())

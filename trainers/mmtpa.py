@@ -42,14 +42,12 @@ class MMTPAModel(PromptModel):
         super().__init__(cfg, clip, classnames, template)
         self.options = options = cfg.TRAINER.MMTPA
         if options.VARIANT not in VARIANTS:
-            raise ValueError(
-                f"TRAINER.MMTPA.VARIANT is {options.VARIANT!r}, choose from: {', '.join(VARIANTS)}"
-            )
+            raise ValueError(f"VARIANT is {options.VARIANT!r}, choose from: {', '.join(VARIANTS)}")
         n_text, n_vision = options.TEXT_PROMPT_NUMBER, options.VISION_PROMPT_NUMBER
         depth_text, depth_vision = options.TEXT_PROMPT_DEPTH, options.VISION_PROMPT_DEPTH
         if min(n_text, n_vision) < 1:
             raise ValueError(
-                f"TRAINER.MMTPA: {n_text} text and {n_vision} visual prompts, at least one each is needed"
+                f"TEXT_PROMPT_NUMBER is {n_text}, VISION_PROMPT_NUMBER {n_vision}: at least 1 is needed of each"
             )
 
         sentences = options.CTX_INIT.split("\t")[:n_text]
@@ -65,12 +63,14 @@ class MMTPAModel(PromptModel):
         if n_text == n_vision:
             if depth_vision > depth_text:
                 raise ValueError(
-                    f"TRAINER.MMTPA.VISION_PROMPT_DEPTH is {depth_vision}: visual prompts are projected from the "
+                    f"VISION_PROMPT_DEPTH is {depth_vision}: visual prompts are projected from the "
                     f"text ones, at most TEXT_PROMPT_DEPTH ({depth_text}) layers"
                 )
-            self.projection = Projection(clip, depth_vision)
+            self.projection = Projection(clip, depth_vision, "VISION_PROMPT_DEPTH")
         else:
-            self.visual = FreeVisualPrompts(clip, options.N_CTX, depth_vision, n_prompts=n_vision)
+            self.visual = FreeVisualPrompts(
+                clip, options.N_CTX, depth_vision, "VISION_PROMPT_DEPTH", n_vision
+            )
 
     def visual_prompts(self) -> Prompts:
         if hasattr(self, "visual"):

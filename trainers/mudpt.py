@@ -67,24 +67,21 @@ class MuDPTModel(PromptModel):
         options = cfg.TRAINER.MUDPT
         for key, allowed in (("INJECTION", INJECTIONS), ("NORM", NORMS)):
             if options[key] not in allowed:
-                raise ValueError(
-                    f"TRAINER.MUDPT.{key} is {options[key]!r}, choose from: {', '.join(allowed)}"
-                )
+                raise ValueError(f"{key} is {options[key]!r}, choose from: {', '.join(allowed)}")
         n, depth = options.N_CTX, options.DEEP_PROMPT_DEPTH
         one_way, linear = options.INJECTION == "text_to_vision", options.INJECTION == "linear"
         if one_way and not options.INJECT_SHALLOW:
-            raise ValueError(
-                "TRAINER.MUDPT.INJECT_SHALLOW False leaves text_to_vision without shallow visual prompts"
-            )
+            raise ValueError("INJECT_SHALLOW False leaves text_to_vision without shallow visual prompts")
         self.inject_shallow = options.INJECT_SHALLOW
-        check_depth(clip, depth)
+        key = "DEEP_PROMPT_DEPTH"
+        check_depth(clip, depth, key)
 
         words = options.CTX_INIT.replace("_", " ").split()[:n]  # words behind the context are not used
-        self.context = TextContext(clip, classnames, n, init=" ".join(words), depth=depth)
+        self.context = TextContext(clip, classnames, n, init=" ".join(words), depth=depth, depth_key=key)
         w_t, w_v = clip.text.width, clip.image.width
         self.to_vision = LinearInjection(w_t, w_v) if linear else TransformerInjection(w_t, w_v, options.NORM)
         if not one_way:
-            self.visual = FreeVisualPrompts(clip, n, depth)
+            self.visual = FreeVisualPrompts(clip, n, depth, key)
             self.to_text = nn.Linear(w_v, w_t) if linear else TransformerInjection(w_v, w_t, options.NORM)
         self.released = released_names(options.INJECTION, depth)
 

@@ -31,17 +31,15 @@ class PLOTModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.PLOT
-        for key, only in (("CSC", False), ("CLASS_TOKEN_POSITION", "end")):
-            if options[key] != only:
-                raise ValueError(
-                    f"TRAINER.PLOT.{key} is {options[key]!r}, PLOT's prompts here allow {only!r} only"
-                )
+        if options.CSC:
+            raise ValueError("CSC is True, PLOT's contexts are shared by the classes: only False is allowed")
         if options.N < 1:
-            raise ValueError(f"TRAINER.PLOT.N is {options.N}, at least one prompt is needed")
+            raise ValueError(f"N is {options.N}, at least one prompt is needed")
         self.add_pooled = cfg.DATASET.NAME == "ImageNet"  # as in the release
         words = options.CTX_INIT.replace("_", " ")
         n_ctx = len(words.split()) or options.N_CTX
-        self.context = TextContext(clip, classnames, n_ctx, sentences=[words] * options.N)
+        position = options.CLASS_TOKEN_POSITION
+        self.context = TextContext(clip, classnames, n_ctx, sentences=[words] * options.N, position=position)
 
     def encode_texts(self) -> Texts:
         prompts = self.clip.text(*self.text_prompts()).summary
@@ -69,4 +67,4 @@ class PLOT(PromptTrainer):
         options.CSC = False  # the release's key; contexts are shared here
         options.CTX_INIT = ""  # initial words; they decide the number of tokens
         options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.CLASS_TOKEN_POSITION = "end"  # the release's key; names stand at the end here
+        options.CLASS_TOKEN_POSITION = "end"  # end, middle or front

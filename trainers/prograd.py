@@ -49,8 +49,9 @@ class ProGrad(PromptTrainer):
             loss, divergence, logits = self.model.losses(images, labels)
         self.detect_anomaly(loss)
         parameters = list(self.model.parameters())
-        fit = torch.autograd.grad(loss, parameters, retain_graph=True)
-        keep = torch.autograd.grad(divergence, parameters)
+        scale = self.scaler.scale if self.scaler else (lambda value: value)
+        fit = torch.autograd.grad(scale(loss), parameters, retain_graph=True)
+        keep = torch.autograd.grad(scale(divergence), parameters)  # only its direction counts
         for parameter, g_fit, g_keep in zip(parameters, fit, keep):
             parameter.grad = aligned(g_fit, g_keep, self.cfg.LOSS.LAMBDA)
         self.model_update()

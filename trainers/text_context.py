@@ -29,7 +29,8 @@ class TextContext(nn.Module):
         sentences: N texts instead of ``init``, one for each prompt, "" for a Gaussian one.
         class_specific: a context for each class.
         position: where the class name stands: behind the context ("end"), in its middle, or in front of it.
-        depth: D, 1 for shallow contexts only.
+        depth: D, 1 for shallow contexts only; only those allow class-specific contexts or other positions.
+        depth_key: the config key that says so, for messages.
         tokens: ask the tower for output tokens too, of class c those at positions 0 .. EOT - 2 of its first prompt
             (the tokens that enter MMTPA's transport).
 
@@ -52,6 +53,7 @@ class TextContext(nn.Module):
         class_specific: bool = False,
         position: str = "end",
         depth: int = 1,
+        depth_key: str = "PROMPT_DEPTH_TEXT",
         tokens: bool = False,
     ) -> None:
         super().__init__()
@@ -60,7 +62,12 @@ class TextContext(nn.Module):
         if position not in POSITIONS:
             raise ValueError(f"CLASS_TOKEN_POSITION is {position!r}, choose from: {', '.join(POSITIONS)}")
         if not 1 <= depth <= clip.text.depth:
-            raise ValueError(f"text prompt depth is {depth}, the text tower allows 1 to {clip.text.depth}")
+            raise ValueError(
+                f"{depth_key} is {depth}, the text tower of {clip.name} allows 1 to {clip.text.depth}"
+            )
+        if depth > 1 and (class_specific or position != "end"):
+            raise ValueError(f"{depth_key} is {depth}, contexts of a class or around its name allow 1 only")
+        self.class_specific = class_specific
 
         starts = [encode(_spaced(sentence)) for sentence in (sentences or [init])]
         starts = [ids if len(ids) >= n_ctx else [] for ids in starts]
@@ -89,31 +96,34 @@ class TextContext(nn.Module):
 
     def _keep(self, name: str, clip: CLIP, rows: list[list[int]]) -> None:
         """Frozen embeddings and the places of context tokens; they belong to the classes, not into a checkpoint."""
-        ids = torch.tensor(rows)
-        frozen = clip.text.token_embedding(
-            ids.clamp(min=0).to(clip.text.token_embedding.weight.device)
-        ).float()
+        ids = torch.tensor(rows, device=clip.text.token_embedding.weight.device)
+        frozen = clip.text.token_embedding(ids.clamp(min=0)).float()
         self.register_buffer(f"{name}_frozen", frozen, persistent=False)
-        places = (ids.flatten() == CONTEXT).nonzero()[:, 0].to(frozen.device)
-        self.register_buffer(f"{name}_places", places, persistent=False)
+        self.register_buffer(f"{name}_places", (ids[0] == CONTEXT).nonzero()[:, 0], persistent=False)
 
     def forward(self) -> TextPrompts:
         """The prompts of all classes."""
-        rows = self.ctx.flatten(0, -2)
-        in_root, in_branch = len(self.root_places), len(self.branch_places)
-        root = _fill(self.root_frozen, self.root_places, rows[:in_root])
-        rest = rows[in_root:]
-        if in_branch > len(rest):  # one context that every class's branch holds (the rest of)
-            rest = rest.repeat(in_branch // len(rest), 1)
-        branch = _fill(self.branch_frozen, self.branch_places, rest)
-        return TextPrompts(root, branch[0], self.layout)
+        contexts = self.ctx if self.ctx.dim() == 3 else self.ctx[None]
+        if self.class_specific:  # all in the branches, class by class
+            return TextPrompts(self.root_frozen, self._branch(contexts.flatten(0, 1)[None]), self.layout)
+        before = len(self.root_places)
+        root = self.root_frozen.index_copy(1, self.root_places, contexts[:, :before])
+        behind = contexts[:, before:].repeat(
+            1, len(self.layout.branches), 1
+        )  # what every class's branch holds
+        return TextPrompts(root, self._branch(behind), self.layout)
 
     def for_images(self, contexts: Tensor) -> TextPrompts:
         """The prompts with a context for each image (B, n, w) in place of the learned one: a root for each image."""
-        start = self.root_frozen.expand(len(contexts), -1, -1)
-        root = torch.cat([start[:, :1], contexts, start[:, 1 + contexts.shape[1] :]], dim=1)
+        root = self.root_frozen.expand(len(contexts), -1, -1).index_copy(1, self.root_places, contexts)
         layout = replace(self.layout, roots=self.layout.roots * len(contexts))
         return TextPrompts(root, self.branch_frozen[0], layout)
+
+    def _branch(self, rows: Tensor) -> Tensor:
+        """Frozen tokens of the branches with context tokens (R, ., w) at their places; (T, w) if there are none."""
+        if rows.shape[1] == 0:
+            return self.branch_frozen[0]
+        return self.branch_frozen.expand(len(rows), -1, -1).index_copy(1, self.branch_places, rows)
 
     def deep_prompts(self) -> Tensor | None:
         """(D - 1, N, n, w), or None when there are none."""
@@ -134,7 +144,7 @@ def _forest(
     before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
     behind = n_ctx - before
     if position != "end":
-        frozen = [[]]
+        frozen = [[] for _ in frozen]
     roots = [[SOS] + [CONTEXT] * before + words for words in frozen]
     branches = []
     for name in map(_spaced, classnames):
@@ -149,11 +159,6 @@ def _forest(
 
 def _initial(clip: CLIP, ids: list[int], n_ctx: int) -> Tensor:
     return clip.text.embed(ids).float() if ids else torch.randn(n_ctx, clip.text.width) * STD
-
-
-def _fill(frozen: Tensor, places: Tensor, rows: Tensor) -> Tensor:
-    """Frozen embeddings (R, T, w) with ``rows`` at the given flat places."""
-    return frozen.flatten(0, 1).index_copy(0, places, rows).view_as(frozen)
 
 
 def _spaced(name: str) -> str:

@@ -8,6 +8,8 @@ from clip import CLIP
 from .prompt_model import Prompts
 from .text_context import STD
 
+KEY = "PROMPT_DEPTH_VISION"  #: the config key of the depth, for messages
+
 #: A text context, its deep prompts and a Projection -> their names in the releases of MaPLe and MMTPA.
 COUPLED_NAMES = {
     "context.ctx": "prompt_learner.ctx",
@@ -24,11 +26,13 @@ class FreeVisualPrompts(nn.Module):
     the same shape; Gaussian.
     """
 
-    def __init__(self, clip: CLIP, n_ctx: int, depth: int, n_prompts: int | None = None) -> None:
+    def __init__(
+        self, clip: CLIP, n_ctx: int, depth: int, key: str = KEY, n_prompts: int | None = None
+    ) -> None:
         super().__init__()
-        check_depth(clip, depth)
+        check_depth(clip, depth, key)
         if n_ctx < 1:
-            raise ValueError(f"N_CTX of visual prompts is {n_ctx}, at least one token is needed")
+            raise ValueError(f"N_CTX_VISION is {n_ctx}, at least one token is needed")
         shape = (n_ctx, clip.image.width) if n_prompts is None else (n_prompts, n_ctx, clip.image.width)
         self.shallow = nn.Parameter(torch.randn(shape) * STD)
         self.deep = nn.ParameterList(torch.randn(shape) * STD for _ in range(depth - 1))
@@ -43,9 +47,9 @@ class FreeVisualPrompts(nn.Module):
 class Projection(nn.Module):
     """Visual prompts as linear maps of the text prompts (MaPLe, Khattak et al. 2023): one map per layer."""
 
-    def __init__(self, clip: CLIP, depth: int) -> None:
+    def __init__(self, clip: CLIP, depth: int, key: str = KEY) -> None:
         super().__init__()
-        check_depth(clip, depth)
+        check_depth(clip, depth, key)
         w_t, w_v = clip.text.width, clip.image.width
         self.shallow = nn.Linear(w_t, w_v)
         self.deep = nn.ModuleList(nn.Linear(w_t, w_v) for _ in range(depth - 1))
@@ -57,7 +61,7 @@ class Projection(nn.Module):
         return shallow, torch.stack(mapped) if mapped else None
 
 
-def check_depth(clip: CLIP, depth: int) -> None:
+def check_depth(clip: CLIP, depth: int, key: str) -> None:
     """Raise ValueError unless the image tower takes visual prompts down to ``depth`` blocks."""
     if clip.image.obstacle is not None:
         raise ValueError(
@@ -65,7 +69,7 @@ def check_depth(clip: CLIP, depth: int) -> None:
             f"{clip.image.obstacle}"
         )
     if not 1 <= depth <= clip.image.depth:
-        raise ValueError(f"visual prompt depth is {depth}, the image tower allows 1 to {clip.image.depth}")
+        raise ValueError(f"{key} is {depth}, the image tower of {clip.name} allows 1 to {clip.image.depth}")
 
 
 def vpt_names(deep: str, tower: str, depth: int) -> dict[str, str]:

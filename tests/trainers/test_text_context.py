@@ -150,6 +150,16 @@ def test_several_sentences(sentences, depth, tokens, names, original, towers):
         assert_close(mine, plain, 1e-5)
 
 
+@pytest.mark.parametrize("position", ["middle", "front"])
+def test_several_contexts_around_the_name_equal_contexts_one_by_one(position, towers):
+    contexts = TextContext(towers, NAMES, 5, sentences=["", ""], position=position)
+    one = TextContext(towers, NAMES, 5, position=position)
+    together = towers.text(contexts()).summary
+    for number, own in enumerate(contexts.ctx):
+        one.ctx.data.copy_(own)
+        assert_close(together[:, number], towers.text(one()).summary[:, 0], 1e-5)
+
+
 def test_a_context_for_each_image_equals_contexts_one_by_one(towers):
     context = TextContext(towers, NAMES, 4, init="a photo of a cute")
     contexts = torch.randn(3, 4, 64) * 0.05
@@ -164,8 +174,12 @@ def test_a_context_for_each_image_equals_contexts_one_by_one(towers):
     [
         ({"n_ctx": 0}, "N_CTX is 0, at least one context token is needed"),
         ({"position": "end "}, "CLASS_TOKEN_POSITION is 'end ', choose from: end, middle, front"),
-        ({"depth": 0}, "text prompt depth is 0, the text tower allows 1 to 3"),
-        ({"depth": 4}, "text prompt depth is 4, the text tower allows 1 to 3"),
+        ({"depth": 0}, "PROMPT_DEPTH_TEXT is 0, the text tower of small allows 1 to 3"),
+        ({"depth": 4}, "PROMPT_DEPTH_TEXT is 4, the text tower of small allows 1 to 3"),
+        (
+            {"depth": 2, "class_specific": True},
+            "PROMPT_DEPTH_TEXT is 2, contexts of a class or around its name allow 1 only",
+        ),
     ],
 )
 def test_impossible_settings_are_named(options, message, towers):
