@@ -59,6 +59,42 @@ def _scores(
 
 
 @triton.jit
+def _columns(text_mass, first, prompts, L, GROUP: tl.constexpr, L_PAD: tl.constexpr):
+    """Text tokens of the prompts ``first ...`` as columns of a tile: index, counted from the first token of the first
+    prompt; whether there is such a token; whether it has mass.
+    """
+    cols = tl.arange(0, GROUP * L_PAD)
+    index = cols // L_PAD * L + cols % L_PAD
+    inside = (first + cols // L_PAD < prompts) & (cols % L_PAD < L)
+    return index, inside, tl.load(text_mass + first * L + index, mask=inside, other=0.0) > 0
+
+
+@triton.jit
+def _problems(
+    first,
+    point,
+    points_per_image,
+    prompts_per_class,
+    prompts,
+    L,
+    GROUP: tl.constexpr,
+    L_PAD: tl.constexpr,
+):
+    """Problems of one image point with the prompts ``first ...``: place in (B, C, M, N) and whether there is one;
+    their text tokens, counted from the first token of the first prompt, and whether there are any.
+    """
+    prompt = first + tl.arange(0, GROUP)
+    tokens = tl.arange(0, L_PAD)
+    there = prompt < prompts
+    b, m = point // points_per_image, point % points_per_image
+    c, n = prompt // prompts_per_class, prompt % prompts_per_class
+    row = b * (prompts // prompts_per_class) * points_per_image + m  # of the problem with class 0 and n = 0
+    problem = (row + c * points_per_image) * prompts_per_class + n
+    token = tl.arange(0, GROUP)[:, None] * L + tokens[None, :]
+    return problem, there, token, there[:, None] & (tokens < L)[None, :]
+
+
+@triton.jit
 def transport_kernel(
     image,  # (points, P, d)
     text,  # (prompts, L, d)
@@ -89,17 +125,14 @@ def transport_kernel(
 
     rows = tl.arange(0, P_PAD)
     u = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0)
-    cols = tl.arange(0, GROUP * L_PAD)
-    col_token = (first + cols // L_PAD).to(tl.int64) * L + cols % L_PAD
-    col_inside = (first + cols // L_PAD < prompts) & (cols % L_PAD < L)
-    col_mass = tl.load(text_mass + col_token, mask=col_inside, other=0.0)
+    col, _, col_present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
     scores = _scores(
         image + point * P * d,
-        text,
+        text + (first * L).to(tl.int64) * d,
         rows * d,
         u > 0,
-        col_token * d,
-        col_mass > 0,
+        col * d,
+        col_present,
         d,
         P_PAD,
         GROUP * L_PAD,
@@ -108,16 +141,15 @@ def transport_kernel(
     )
     kernel = tl.reshape(tl.exp2(scores * scale), (P_PAD, GROUP, L_PAD))
 
-    prompt = first + tl.arange(0, GROUP)
-    tokens = tl.arange(0, L_PAD)
-    inside = (prompt < prompts)[:, None] & (tokens < L)[None, :]
-    token = prompt.to(tl.int64)[:, None] * L + tokens[None, :]
-    v = tl.load(text_mass + token, mask=inside, other=0.0)
+    problem, there, token, inside = _problems(
+        first, point, points_per_image, prompts_per_class, prompts, L, GROUP, L_PAD
+    )
+    v = tl.load(text_mass + first * L + token, mask=inside, other=0.0)
     count = tl.sum((u > 0).to(tl.float32), axis=0)
     r = tl.broadcast_to(tl.where(u > 0, unit, 0.0)[:, None], (P_PAD, GROUP))
     c = tl.where(v > 0, 1.0, 0.0)
     c_before = c
-    running = prompt < prompts
+    running = there
     left = max_iter
     while left > 0:
         r_new = u[:, None] / tl.sum(kernel * c[None, :, :], axis=2)
@@ -132,13 +164,9 @@ def transport_kernel(
     # scores = log2(kernel) / scale: cheaper to take the logarithm than to keep the scores beside the kernel
     rowwise = tl.sum(kernel * tl.log2(kernel) * c[None, :, :], axis=2)
     value = tl.sum(rowwise * r, axis=0) / scale
-    b, m = point // points_per_image, point % points_per_image
-    c_index, n = prompt // prompts_per_class, prompt % prompts_per_class
-    classes = prompts // prompts_per_class
-    where = ((b * classes + c_index) * points_per_image + m) * prompts_per_class + n
-    tl.store(similarity + where, value, mask=prompt < prompts)
-    tl.store(before + point * prompts * L + token, c_before, mask=inside)
-    tl.store(after + point * prompts * L + token, c, mask=inside)
+    tl.store(similarity + problem, value, mask=there)
+    tl.store(before + (point * prompts + first) * L + token, c_before, mask=inside)
+    tl.store(after + (point * prompts + first) * L + token, c, mask=inside)
 
 
 @triton.jit
@@ -169,17 +197,14 @@ def _flow(
     """Rows ``row_start ...`` of the plans of one image point and a group of prompts, each times its gradient."""
     rows = row_start + tl.arange(0, ROWS)
     u = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0)
-    cols = tl.arange(0, GROUP * L_PAD)
-    col_token = (first + cols // L_PAD).to(tl.int64) * L + cols % L_PAD
-    col_inside = (first + cols // L_PAD < prompts) & (cols % L_PAD < L)
-    col_mass = tl.load(text_mass + col_token, mask=col_inside, other=0.0)
+    col, _, col_present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
     scores = _scores(
         image + point * P * d,
-        text,
+        text + (first * L).to(tl.int64) * d,
         rows * d,
         u > 0,
-        col_token * d,
-        col_mass > 0,
+        col * d,
+        col_present,
         d,
         ROWS,
         GROUP * L_PAD,
@@ -188,17 +213,12 @@ def _flow(
     )
     kernel = tl.reshape(tl.exp2(scores * scale), (ROWS, GROUP, L_PAD))
 
-    prompt = first + tl.arange(0, GROUP)
-    tokens = tl.arange(0, L_PAD)
-    inside = (prompt < prompts)[:, None] & (tokens < L)[None, :]
-    token = prompt.to(tl.int64)[:, None] * L + tokens[None, :]
-    c_before = tl.load(before + point * prompts * L + token, mask=inside, other=0.0)
-    c_after = tl.load(after + point * prompts * L + token, mask=inside, other=0.0)
-    b, m = point // points_per_image, point % points_per_image
-    c_index, n = prompt // prompts_per_class, prompt % prompts_per_class
-    classes = prompts // prompts_per_class
-    where = ((b * classes + c_index) * points_per_image + m) * prompts_per_class + n
-    g = tl.load(gradient + where, mask=prompt < prompts, other=0.0)
+    problem, there, token, inside = _problems(
+        first, point, points_per_image, prompts_per_class, prompts, L, GROUP, L_PAD
+    )
+    c_before = tl.load(before + (point * prompts + first) * L + token, mask=inside, other=0.0)
+    c_after = tl.load(after + (point * prompts + first) * L + token, mask=inside, other=0.0)
+    g = tl.load(gradient + problem, mask=there, other=0.0)
 
     total = tl.sum(kernel * c_before[None, :, :], axis=2)
     r = tl.where(total > 0, u[:, None] / total, 0.0)
@@ -238,7 +258,6 @@ def image_gradient_kernel(
     point = (tl.program_id(0) // tl.cdiv(d, BLOCK_D) // tiles).to(tl.int64)
     split, splits = tl.program_id(1), tl.num_programs(1)
 
-    cols = tl.arange(0, GROUP * L_PAD)
     ds = chunk * BLOCK_D + tl.arange(0, BLOCK_D)
     acc = tl.zeros((ROWS, BLOCK_D), tl.float32)
     share = tl.cdiv(tl.cdiv(prompts, GROUP), splits)
@@ -268,17 +287,17 @@ def image_gradient_kernel(
             BLOCK_K,
             PRECISION,
         )
-        col_token = (first + cols // L_PAD).to(tl.int64) * L + cols % L_PAD
-        col_inside = (first + cols // L_PAD < prompts) & (cols % L_PAD < L)
-        present = tl.load(text_mass + col_token, mask=col_inside, other=0.0) > 0
+        col, _, present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
         y = tl.load(
-            text + col_token[:, None] * d + ds[None, :], mask=present[:, None] & (ds < d)[None, :], other=0.0
+            text + (first * L).to(tl.int64) * d + (col[:, None] * d + ds[None, :]),
+            mask=present[:, None] & (ds < d)[None, :],
+            other=0.0,
         )
         acc = _dot(flow.to(y.dtype), y, acc, PRECISION)
     rows = tile * ROWS + tl.arange(0, ROWS)
     target = image_gradient + (split.to(tl.int64) * points + point) * P * d
     tl.store(
-        target + rows[:, None] * d + ds[None, :],
+        target + (rows[:, None] * d + ds[None, :]),
         acc * tl.load(factor),
         mask=(rows < P)[:, None] & (ds < d)[None, :],
     )
@@ -348,17 +367,15 @@ def text_gradient_kernel(
         rows = row_start + tl.arange(0, ROWS)
         present = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0) > 0
         x = tl.load(
-            image + (point * P + rows)[:, None] * d + ds[None, :],
+            image + point * P * d + (rows[:, None] * d + ds[None, :]),
             mask=present[:, None] & (ds < d)[None, :],
             other=0.0,
         )
         acc = _dot(tl.trans(flow.to(x.dtype)), x, acc, PRECISION)
-    cols = tl.arange(0, GROUP * L_PAD)
-    col_token = (first + cols // L_PAD).to(tl.int64) * L + cols % L_PAD
-    inside = (first + cols // L_PAD < prompts) & (cols % L_PAD < L)
-    target = text_gradient + split.to(tl.int64) * prompts * L * d
+    col, inside, _ = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
+    target = text_gradient + (split.to(tl.int64) * prompts + first) * L * d
     tl.store(
-        target + col_token[:, None] * d + ds[None, :],
+        target + (col[:, None] * d + ds[None, :]),
         acc * tl.load(factor),
         mask=inside[:, None] & (ds < d)[None, :],
     )

@@ -125,6 +125,6 @@ def _iterate(step, r, c, max_iter, tol, mean):
         if i % every == 0:
             if not running.any():
                 break
-            if running.all():
+            if every == 1 and running.all():
                 running = None
     return r, c, before

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alignment import hierarchical_transport, token_plan, token_transport
-from tests.alignment.samples import tokens
+from tests.alignment.samples import float64_transport, tokens
 
 LENGTHS = torch.tensor([6, 2, 4, 2, 1])
 
@@ -103,3 +103,19 @@ def test_autocast_does_not_reach_the_transport():
         inside = token_transport(x, y, LENGTHS), hierarchical_transport(*points, x, y, LENGTHS)
     for a, b in zip(outside, inside):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value_error", "gradient_error"),
+    [(torch.float32, 1e-5, 1e-4), (torch.bfloat16, 1e-2, 1e-2), (torch.float16, 1e-2, 1e-2)],
+)
+def test_errors_at_the_size_of_vit_b_16(memory, dtype, value_error, gradient_error):
+    """Against float64 from features that are not rounded."""
+    x, y, lengths = tokens(2, 2, 198, 512, seed=10), tokens(3, 2, 12, 512, seed=11), torch.tensor([12, 5, 8])
+    inputs = [t.to(dtype).requires_grad_() for t in (x, y)]
+    value = token_transport(*inputs, lengths, stop="fixed", max_iter=20, memory=20 * memory)
+    value.sum().backward()
+    costs, *gradients = float64_transport(x, y, lengths.tolist(), 20)
+    torch.testing.assert_close(value.double(), costs, rtol=value_error, atol=0)
+    for ours, exact in zip(inputs, gradients):
+        assert (ours.grad.double() - exact).abs().max() <= gradient_error * exact.abs().max()

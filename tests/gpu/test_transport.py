@@ -8,7 +8,7 @@ if not torch.cuda.is_available():
 
 from alignment import token_transport
 from tests.alignment.fused_cases import *  # noqa: F403
-from tests.alignment.samples import tokens
+from tests.alignment.samples import float64_transport, tokens
 
 
 @pytest.fixture
@@ -29,23 +29,10 @@ def test_training_size_against_float64(large, dtype, value_error, gradient_error
     inputs = [t.cuda().to(dtype).requires_grad_() for t in (x, y)]
     value = token_transport(*inputs, lengths, implementation="fused", stop="fixed", max_iter=20)
     value.sum().backward()
-    x, y = x.cuda().double().requires_grad_(), y.cuda().double().requires_grad_()
-    total, costs = 0, torch.empty(4, 100, 4, 4, dtype=torch.float64, device="cuda")
-    for c, length in enumerate(lengths.tolist()):
-        cosine = torch.einsum("bmpd,nld->bmnpl", x, y[c, :, :length])
-        with torch.no_grad():
-            kernel = torch.exp((cosine - 1) / 0.1)
-            right = torch.ones_like(kernel[..., :1, :])
-            for _ in range(20):
-                left = 1 / 198 / (kernel * right).sum(-1, keepdim=True)
-                right = 1 / length / (kernel * left).sum(-2, keepdim=True)
-            plan = kernel * left * right
-        cost = (plan * (1 - cosine)).sum((-2, -1))
-        costs[:, c], total = cost.detach(), total + cost.sum()
-    total.backward()
+    costs, *gradients = float64_transport(x.cuda(), y.cuda(), lengths.tolist(), 20)
     torch.testing.assert_close(value.double(), costs, rtol=value_error, atol=0)
-    for ours, exact in zip(inputs, (x, y)):
-        assert (ours.grad.double() - exact.grad).abs().max() <= gradient_error * exact.grad.abs().max()
+    for ours, exact in zip(inputs, gradients):
+        assert (ours.grad.double() - exact).abs().max() <= gradient_error * exact.abs().max()
 
 
 def test_twice_the_same_bits(large):
