@@ -27,13 +27,14 @@ def finished(run: Run, output: Path) -> dict[str, Any] | None:
         **dict(zip(run.settings[::2], run.settings[1::2])),
     }
     for key, value in asked.items():
-        recorded = _setting(record["config"], key)
+        recorded = setting(record["config"], key)
         if not _same(recorded, value):
             raise ValueError(f"{folder} holds a finished run with {key} {recorded}, not {value}")
     return record
 
 
-def _setting(config: dict[str, Any], key: str) -> Any:
+def setting(config: dict[str, Any], key: str) -> Any:
+    """The value of a key like "OPTIM.LR" in nested dictionaries, None where there is none."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None

@@ -1,0 +1,79 @@
+"""Tables and figures of all finished runs below some folders.
+
+    python tools/report.py output
+    python tools/report.py output other/output --to report --spread ci95 --reference CoCoOp
+
+Prints the tables, and writes each as .csv, .md and .tex, each figure as .png and .pdf, and all together as
+report.md and as report.html, a page that needs nothing else. The runs' result.json are all that is read.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.cli import OneLineParser, clean_errors
+from tools.collect import collect, mixtures
+from tools.figures import all_figures
+from tools.html_page import page
+from tools.protocol_tables import all_tables
+from tools.stats import SPREADS
+from tools.tables import as_csv, as_latex, as_markdown, as_text
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this program."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="OUTPUT", help="where the runs' folders are, at any depth")
+    add("--to", type=Path, help="folder of the report; OUTPUT/report")
+    add(
+        "--spread",
+        choices=SPREADS,
+        default="std",
+        help="std: standard deviation over seeds; ci95: 95 %% interval",
+    )
+    add("--reference", help="method that the others are compared with; CoOp")
+    add("--title", default="Results", help="heading of the page")
+    return parser
+
+
+def main() -> None:
+    """Collect, warn, print and write."""
+    args = make_parser().parse_args()
+    results, warnings = collect(args.folders)
+    warnings += mixtures(results)
+    tables = all_tables(results, args.spread, args.reference)
+    pictures = list(all_figures(results, args.spread))
+    for table in tables:
+        print(as_text(table))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+    folder = args.to or args.folders[0] / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"folder of the report {folder} cannot be written: {error.strerror}") from error
+    for table in tables:
+        for ending, text in {"csv": as_csv(table), "md": as_markdown(table), "tex": as_latex(table)}.items():
+            (folder / f"{table.name}.{ending}").write_text(text, encoding="utf-8")
+    for picture in pictures:
+        for ending in ("png", "pdf"):
+            picture.figure.savefig(folder / f"{picture.name}.{ending}", dpi=150)
+    about = f"{len(results)} results of {len({result.method for result in results})} methods on "
+    about += f"{len({result.dataset for result in results})} data sets"
+    parts = [f"# {args.title}", f"{about}."]
+    parts += ["\n".join(f"* **Warning**: {warning}" for warning in warnings)] if warnings else []
+    parts += [f"![{picture.title}]({picture.name}.png)" for picture in pictures]
+    parts += [as_markdown(table).strip() for table in tables]
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    html = page(args.title, tables, pictures, warnings, [about])
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    print(f"{about}: {folder / 'report.html'}, report.md, and each table and figure beside them")
+
+
+if __name__ == "__main__":
+    with clean_errors():
+        main()
