@@ -24,8 +24,8 @@ METRICS = {"accuracy": "accuracy (%)", "error_rate": "error (%)", "macro_f1": "m
 
 def settings(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Where the runs differ in what was run, as "key: value of a -> value of b"."""
-    names = ("kind", "trainer", "dataset", "backbone", "seed", "shots", "model_dir", "load_epoch")
-    names += ("backbone_hash", "few_shot_hash")
+    names = ["kind", "trainer", "dataset", "backbone", "seed", "shots", "model_dir", "load_epoch"]
+    names += ["backbone_hash", "few_shot_hash"]
     lines = [f"{name}: {a.get(name)} -> {b.get(name)}" for name in names if a.get(name) != b.get(name)]
     for part in ("versions", "hardware"):
         one, other = a.get(part) or {}, b.get(part) or {}
