@@ -42,10 +42,12 @@ setup(
         "gdown>=5.1",
     ],
     extras_require={
+        "slurm": ["submitit>=1.5"],  # tools/launch.py on a cluster
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.90",
+            "submitit>=1.5",
             "POT>=0.9.4",  # an independent solver to test alignment/ against
             "ruff>=0.6",
             "mypy>=1.10",
