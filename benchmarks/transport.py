@@ -185,12 +185,11 @@ def run(
         options.repeat,
         device,
     )
-    methods.pop("product")
-    both = measure({name: with_gradient(f, x, y) for name, f in methods.items()}, options.repeat, device)
+    differentiated = {name: with_gradient(f, x, y) for name, f in methods.items() if name != "product"}
+    both = measure({"product": functools.partial(product, x, y), **differentiated}, options.repeat, device)
     record["forward"], record["forward_backward"] = forward, both
-    unit = forward["product"]["seconds"]
     for direction, results in (("forward", forward), ("forward_backward", both)):
-        floor = None
+        unit, floor = results["product"]["seconds"], None
         if rates is not None:
             operations = 2 * cells * options.width * (1 if direction == "forward" else 4)
             traffic = (x.nbytes + y.nbytes) * (1 if direction == "forward" else 3) + 4 * problems
@@ -198,7 +197,9 @@ def run(
             record[f"{direction}_floor_seconds"] = floor
         for name, r in results.items():
             loop_ratio = (
-                f"{results['loop']['seconds'] / r['seconds']:8.1f} x loop" if "loop" in results else ""
+                f"{results['loop']['seconds'] / r['seconds']:8.1f} times as fast as the loop"
+                if "loop" in results
+                else ""
             )
             above = f"  {r['seconds'] / floor:6.1f} x floor" if floor else ""
             print(
