@@ -25,6 +25,7 @@ class ImageNet(SplitDataset):
     origin = Origin(
         sizes=(1_000, 1_281_167, 0, 50_000),
         files=CLASSNAMES,
+        folders=["images/train", "images/val"],
         mirrored=False,
         by_hand=(
             "with an account at https://image-net.org download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar"
@@ -35,6 +36,12 @@ class ImageNet(SplitDataset):
     )
 
     def read_split(self) -> Split:
+        for part in ("train", "val"):
+            folder = os.path.join(self.image_dir, part)
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(
+                    f"ImageNet: there is no folder {folder}; {how_to_get(type(self), self.root)}"
+                )
         names, source = read_classnames(self)
         train, val = (
             index_folders(

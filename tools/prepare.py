@@ -24,7 +24,7 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.cli import OneLineParser, clean_errors, one_line
+from tools.cli import OneLineParser, clean_errors, is_deliberate, one_line
 
 with clean_errors():
     from datasets.base import SplitDataset
@@ -55,8 +55,13 @@ class Place:
         folders = self.dataset.origin.folders if self.dataset.origin else ()
         return list(folders) or [self.dataset.image_dir]
 
+    @property
+    def needed(self) -> list[str]:
+        """Those that the images are in; the others serve only to make a split of one's own."""
+        return [self.dataset.image_dir] if self.dataset.image_dir in self.images else self.images
+
     def missing_images(self) -> list[str]:
-        return [name for name in self.images if not (self.folder / name).is_dir()]
+        return [name for name in self.needed if not (self.folder / name).is_dir()]
 
     def missing_files(self) -> list[str]:
         """Single files that are not there; ImageNet's class names serve its variants, too."""
@@ -73,6 +78,8 @@ def main(argv: list[str] | None = None) -> None:
         try:
             rows.append((name, *ready(prepare(Place(name, data_sets()[name], args.root), args))))
         except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and not is_deliberate(error):
+                raise
             rows.append((name, "NOT READY", "", "", "", "", ""))
             errors.append(f"error: {name}: {one_line(error)}")
     print_table([("data set", "state", "classes", "train", "val", "test", ""), *rows])
@@ -148,7 +155,7 @@ def complete(place: Place, args: argparse.Namespace) -> None:
         if args.archive:
             take(place, args.archive, check=not args.no_checksum)
         elif place.missing_images():
-            fetch_images(place, args.source, args.keep)
+            fetch_images(place, args.source)
         for file in place.missing_files():
             path = fetch(origin.files[file].source, downloads(place), origin.files[file].md5)
             put(path, place.folder / file)
@@ -156,15 +163,12 @@ def complete(place: Place, args: argparse.Namespace) -> None:
             shutil.rmtree(downloads(place), ignore_errors=True)
 
 
-def fetch_images(place: Place, source: str | None, keep: bool) -> None:
+def fetch_images(place: Place, source: str | None) -> None:
     """Fetch the archives from their origin, or else from the mirror, and extract them."""
     origin = place.dataset.origin
     assert origin
     if not origin.archives and not origin.mirrored:
-        images = place.folder / place.dataset.image_dir
-        raise FileNotFoundError(
-            f"it must be fetched by hand: {origin.by_hand.format(images=images)}; then run this again"
-        )
+        raise by_hand(place)
     archives: list[Path] = []
     if origin.archives and source != "mirror":
         try:
@@ -183,11 +187,18 @@ def fetch_images(place: Place, source: str | None, keep: bool) -> None:
         try:
             archives = [fetch_from_hub(MIRROR, names, downloads(place), repo_type="model")]
         except (OSError, ValueError) as error:
-            by_hand = origin.by_hand or "or fetch the archive in another way"
+            or_else = origin.by_hand or "or fetch the archive in another way"
             raise OSError(
-                f"{one_line(error)}; try again, {by_hand}, and give it with --archive FILE"
+                f"{one_line(error)}; try again, {or_else}, and give it with --archive FILE"
             ) from None
     unpack(place, archives)
+
+
+def by_hand(place: Place) -> FileNotFoundError:
+    """The error that says what a person must do."""
+    assert place.dataset.origin
+    how = place.dataset.origin.by_hand.format(images=place.folder / place.dataset.image_dir)
+    return FileNotFoundError(f"it must be fetched by hand: {how}; then run this again")
 
 
 def take(place: Place, paths: Sequence[Path], check: bool) -> None:
@@ -209,6 +220,8 @@ def take(place: Place, paths: Sequence[Path], check: bool) -> None:
                     f"{path} is not the authors' archive (md5 {found}, not {' or '.join(known)});"
                     " --no-checksum takes it nevertheless"
                 )
+    if archives and not origin.mirrored:
+        raise by_hand(place)
     if archives and place.missing_images():
         unpack(place, archives)
 
@@ -230,11 +243,12 @@ def unpack(place: Place, archives: Sequence[Path]) -> None:
         for number, inner in enumerate(sorted(staging.rglob(origin.inner)) if origin.inner else []):
             extract(inner, staging / f"inner{number}")
             inner.unlink()
-        found = {name: path for name in place.missing_images() if (path := find_folder(staging, name))}
+        wanted = [name for name in place.images if not (place.folder / name).is_dir()]
+        found = {name: path for name in wanted if (path := find_folder(staging, name))}
         alone = find_classes(staging, origin.sizes[0]) if not found and len(place.images) == 1 else None
         if alone:
             found = {place.images[0]: alone}
-        lacking = [name for name in place.missing_images() if name not in found and name in must_have(place)]
+        lacking = [name for name in place.missing_images() if name not in found]
         if lacking:
             top = sorted(path.name for folder in staging.iterdir() for path in folder.iterdir())
             raise FileNotFoundError(
@@ -252,11 +266,6 @@ def unpack(place: Place, archives: Sequence[Path]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def must_have(place: Place) -> list[str]:
-    """The folders that the images are in; others are only of use for an own split."""
-    return [place.dataset.image_dir] if place.dataset.image_dir in place.images else place.images
-
-
 def find_folder(staging: Path, name: str) -> Path | None:
     """The folder of that name that lies least deep, or None."""
     found = (path for path in staging.rglob(name) if path.is_dir())
@@ -271,7 +280,7 @@ def find_classes(staging: Path, classes: int) -> Path | None:
 
 def link(place: Place, tree: Path) -> None:
     """Link what the folder `tree` holds into the data set's folder; runs then leave nothing in `tree`."""
-    image_dir = must_have(place)[0]
+    image_dir = place.dataset.image_dir or place.needed[0]
     names = set(os.listdir(tree)) if tree.is_dir() else set()
     if image_dir in names:
         children = {name: tree / name for name in names}

@@ -21,8 +21,9 @@ from datasets.base import SplitDataset
 from datasets.caltech101 import Caltech101
 from datasets.eurosat import CLASS_NAMES, EuroSAT
 from datasets.fgvc_aircraft import FGVCAircraft
+from datasets.imagenet import ImageNet
 from datasets.imagenet_sketch import ImageNetSketch
-from datasets.origin import Download, Origin
+from datasets.origin import CLASSNAMES, Download, Origin
 from datasets.oxford_pets import OxfordPets
 from datasets.split import Item, Split
 from datasets.stanford_cars import StanfordCars
@@ -322,7 +323,14 @@ def test_the_two_archives_of_the_pets(
     archives = [packed(images, "tar"), packed(annotations, "tar")]
     publish(monkeypatch, server, OxfordPets, (2, 4, 2, 4), split, archives)
     assert run("oxford_pets")[1] == ""
-    assert names(tmp_path / "data/oxford_pets/annotations") == ["test.txt", "trainval.txt"]
+    folder = tmp_path / "data/oxford_pets/annotations"
+    assert names(folder) == ["test.txt", "trainval.txt"]
+    server.asked.clear()
+    for path in (*folder.iterdir(), folder.parent / ".verified.json"):
+        path.unlink()
+    folder.rmdir()
+    assert run("oxford_pets")[1] == ""  # with the published split, nobody needs them
+    assert not server.asked
 
 
 def test_the_data_folder_of_aircraft(
@@ -377,10 +385,29 @@ def test_a_folder_of_classes_by_another_name(
 
 
 def test_imagenet_needs_a_person(server: Server, run: Any, tmp_path: Path) -> None:
-    _, errors = run("imagenet")
     images = tmp_path / "data/imagenet/images"
+    images.mkdir(parents=True)
+    (images / "ILSVRC2012_img_train.tar").touch()
+    _, errors = run("imagenet")
     assert f"ILSVRC2012_devkit_t12.tar.gz into {images}, and let torchvision unpack them there" in errors
     assert f"[ImageNet('{images}', part) for part in ('train', 'val')]" in errors
+
+
+def test_imagenet_as_torchvision_unpacks_it(
+    server: Server, run: Any, put: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ImageNet.origin
+    monkeypatch.setattr(ImageNet, "origin", replace(ImageNet.origin, sizes=(2, 4, 0, 2)))
+    for name in ("train/n1/1.JPEG", "train/n1/2.JPEG", "train/n2/1.JPEG", "train/n2/2.JPEG", "val/n1/3.JPEG"):
+        put(f"data/imagenet/images/{name}", jpeg(1))
+    put("data/imagenet/images/meta.bin", b"")
+    put("data/imagenet/images/val/n2/3.JPEG", jpeg(1))
+    server.files[f"/uc?{CLASSNAMES['classnames.txt'].source.replace('drive:', 'id=')}"] = (
+        b"n1 tench\nn2 missile\n"
+    )
+    out, errors = run("imagenet")
+    assert not errors
+    assert "imagenet  ready        2      4    -     2  6 images decoded" in out
 
 
 # Verification
