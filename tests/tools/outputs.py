@@ -21,6 +21,7 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
         "OUTPUT_DIR": str(output / run.folder),
         "MODEL": {"BACKBONE": {"NAME": backbone}},
         "TRAINER": {"NAME": run.trainer},
+        "DATASET": {"NAME": catalogue.registered_name(run.dataset)},
     }
     for key, value in {"DATASET.SUBSAMPLE_CLASSES": "all", **settings}.items():
         *sections, name = key.split(".")

@@ -1,0 +1,198 @@
+"""The launcher on real runs of the bundled model: grids, failures, kills."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
+TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPTIM.MAX_EPOCH"]
+
+
+@pytest.fixture
+def start(root, data_root):
+    """Start the launcher on one shot of the bundled digits: `start(output, protocol, more arguments)`."""
+    processes = []
+
+    def start(output, *words, trainer="CoOp/mini", datasets=("handwritten_digits",), epochs=1):
+        command = [sys.executable, root / "tools" / "launch.py", *words, "--trainers", trainer]
+        command += ["--datasets", *datasets, "--seeds", 1, "--shots", 1, "--root", data_root]
+        command += ["--output", output, "--gpus", "--jobs", 2, "--opts", *TINY, epochs]
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=output.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ended(process, seconds=300):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("did not happen")
+
+
+def first_child(launcher) -> int:
+    """The process id of its first run, 0 where it has ended without one."""
+    return wait_for(lambda: children(launcher.pid) or (launcher.poll() is not None and [0]))[0]
+
+
+def results(output):
+    """What must not depend on interruptions: records without times and memory, and the learned weights."""
+    found = {}
+    for path in output.rglob("result.json"):
+        record = json.loads(path.read_text())
+        for key in ("time", "peak_memory", "hardware", "versions", "config", "model_dir"):
+            record.pop(key)
+        weights = {
+            f"{checkpoint.name} {name}": tensor.tolist()
+            for checkpoint in path.parent.glob("*/model.pth.tar-*")
+            for name, tensor in torch.load(checkpoint)["state_dict"].items()
+            if isinstance(tensor, torch.Tensor)
+        }
+        assert bool(weights) == (record["kind"] == "train" and record["trainable_parameters"] > 0)
+        found[str(path.parent.relative_to(output))] = (record, weights)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_kills_at_random_moments_change_no_result(start, tmp_path):
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    code, out, err = ended(start(quiet, "fewshot", epochs=3))
+    assert code == 0, out + err
+    assert "All done (1 run)" in out
+
+    rng = random.Random(time.time_ns())
+    for number in range(KILLS):
+        process = start(killed, "fewshot", epochs=3)
+        child = first_child(process)
+        time.sleep(rng.uniform(0, 8))
+        if number % 2:
+            process.kill()
+            if child:  # it does not outlive its launcher
+                wait_for(lambda c=child: not Path(f"/proc/{c}").exists())
+        elif process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            code, out, err = ended(process)
+            assert (code, out.count("CRASHED")) in ((130, 0), (0, 0)), out + err
+            assert code == 0 or err.endswith("of 1 run done; the same command continues\n")
+            assert not Path(f"/proc/{child}").exists()
+
+    # The child alone: that is a crash, and it is started once more.
+    process = start(killed, "fewshot", epochs=3)
+    child = first_child(process)
+    crashes = 0
+    if child in children(process.pid):
+        os.kill(child, signal.SIGKILL)
+        crashes = 1
+    code, out, err = ended(process)
+    assert code == 0, out + err
+    assert out.count("killed by SIGKILL; once more") == crashes
+
+    assert len(results(quiet)) == 1
+    assert results(killed) == results(quiet)
+    before = {path: path.read_text() for path in killed.rglob("result.json")}
+    code, out, err = ended(start(killed, "fewshot", epochs=3))
+    assert (code, err) == (0, "")
+    assert out.startswith("fewshot: 1 run, 1 done, 0 to do")
+    assert {path: path.read_text() for path in killed.rglob("result.json")} == before
+
+
+def test_a_failed_run_is_passed_and_listed(start, tmp_path):
+    datasets = ("eurosat", "handwritten_digits")
+    code, out, err = ended(
+        start(tmp_path / "out", "base2new", trainer="ZeroshotCLIP/mini", datasets=datasets)
+    )
+    assert (code, err) == (1, "")
+    assert "base2new: 4 runs, 0 done, 4 to do" in out
+    assert "2 runs failed:" in out
+    failed = out.partition(" failed:")[2]
+    assert "base2new_train ZeroshotCLIP/mini eurosat 1 shots seed 1: error: " in failed
+    assert "out/base2new/train_base/eurosat/shots_1/ZeroshotCLIP/mini/seed1" in failed
+    assert len(results(tmp_path / "out")) == 2
+    assert "once more" not in out
+
+
+def test_a_folder_with_something_else_is_listed_and_left_alone(start, tmp_path):
+    folder = tmp_path / "out" / "handwritten_digits" / "CoOp" / "mini_1shots" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text('{"schema": 1')
+    code, out, err = ended(start(tmp_path / "out", "fewshot"))
+    assert (code, err) == (1, "")
+    assert "1 run failed:\n  fewshot CoOp/mini handwritten_digits 1 shots seed 1: " in out
+    assert f"{folder / 'result.json'} is cut off" in out
+    assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
+    command = [
+        sys.executable,
+        root / "tools" / "launch.py",
+        "base2new",
+        "--trainers",
+        "all",
+        "--config",
+        "mini",
+    ]
+    command += ["--datasets", "shapes", "--output", tmp_path / "out", "--seeds", "1", "--dry-run"]
+    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml")))
+    assert ran.stdout.startswith(f"base2new: {2 * methods} runs, 0 done, {2 * methods} to do\n")
+    assert ran.stdout.count("\npython train.py ") == 2 * methods
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("base3new",), "protocol 'base3new' is unknown, choose from: fewshot, zeroshot"),
+        (("fewshot", "--source", "atlantis", "--shots", "0"), "--shots 0: must be 1 or more"),
+        (("xd", "--source", "atlantis"), "data set 'atlantis' is unknown"),
+    ],
+)
+def test_wrong_input_is_one_line(root, tmp_path, words, said):
+    command = [sys.executable, root / "tools" / "launch.py", *words, "--trainers", "CoOp/mini"]
+    ran = subprocess.run([*command, "--output", tmp_path], capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"error: {said}")
+    assert len(ran.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_stops_it_at_once(start, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = ended(start(tmp_path / "file", "base2new"))
+    assert code == 2
+    assert err.startswith(f"error: output folder {tmp_path / 'file'} cannot be written")
+    assert "CoOp/mini" in out  # the grid was shown

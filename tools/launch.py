@@ -1,0 +1,237 @@
+"""Run a whole protocol: every method on every data set with every seed, skipping what is done.
+
+    python tools/launch.py base2new --trainers MMTPA CoOp CoCoOp MaPLe --seeds 1 2 3
+    python tools/launch.py fewshot --trainers CoOp MMTPA --config mini --datasets shapes handwritten_digits
+    python tools/launch.py xd --trainers CoOp --executor slurm --partition gpu --hours 4
+
+Shows the grid first. Ctrl-C, a crash or a killed machine lose nothing: the same command continues.
+A method is written TRAINER or TRAINER/CONFIG; without a config (and without --config) it takes the one
+that its authors used for the protocol.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sized
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd
+
+from tools import ROOT, catalogue
+from tools.cli import OneLineParser, clean_errors
+from tools.estimate import Estimate, duration
+from tools.grid import PROTOCOLS, Grid, check_protocol, expand
+from tools.local_executor import Local, slots, visible_gpus
+from tools.protocols import SOURCE, Run, as_typed
+from tools.record import FILE_NAME, read_record
+from tools.run_state import finished
+from tools.status import Status, name_of
+
+LEAST_FREE_BYTES = 100 * 2**20
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of this program."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("protocol", help=", ".join(PROTOCOLS))
+    add("--trainers", nargs="+", required=True, metavar="TRAINER[/CONFIG]", help='methods, or "all"')
+    add("--config", help="config of the methods that are given without one")
+    add("--datasets", nargs="+", help="data sets, by the names of their configs; the published ones")
+    add("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    add("--shots", nargs="+", type=int, help="images per class: 16; fewshot: 1 2 4 8 16")
+    add("--source", default=SOURCE, help="xd, dg: what the models are trained on")
+    add("--lengths", nargs="+", type=int, default=[2, 4, 8, 16], help="prompt_length: context tokens")
+    add("--root", type=Path, default=ROOT / "data", help="folder of the data sets")
+    add("--output", type=Path, default=ROOT / "output", help="folder of the results")
+    add("--dry-run", action="store_true", help="show the grid and the commands, run nothing")
+    add("--executor", choices=("local", "slurm"), default="local")
+    local = parser.add_argument_group("local")
+    local.add_argument("--gpus", nargs="*", help="GPUs to use, none for the CPU; all that are visible")
+    local.add_argument("--jobs", type=int, help="runs at a time, on each GPU or on the CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of a run")
+    slurm = parser.add_argument_group("slurm")
+    slurm.add_argument("--partition", help="where to submit")
+    slurm.add_argument("--hours", type=float, default=24.0, help="time limit of a job")
+    slurm.add_argument("--memory", type=int, default=32, help="memory of a job in GB")
+    slurm.add_argument("--gpus-per-job", type=int, default=1, help="0 for the CPU")
+    slurm.add_argument("--at-a-time", type=int, default=64, help="jobs of the array that may run together")
+    add(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="settings of every run; last",
+    )
+    return parser
+
+
+def grid_of(args: argparse.Namespace) -> Grid:
+    """The grid that the arguments ask for; ValueError for a name that does not exist."""
+    check_protocol(args.protocol)
+    protocol = PROTOCOLS[args.protocol]
+    names = args.trainers
+    if names == ["all"]:
+        names = [
+            name for name in catalogue.trainers() if not args.config or args.config in catalogue.configs(name)
+        ]
+        if not names:
+            raise ValueError(f"no trainer has a config {args.config!r}")
+        if args.protocol == "zeroshot":
+            names = [name for name in names if name.startswith("Zeroshot")]
+    trainers = []
+    for name in names:
+        trainer, _, config = name.partition("/")
+        catalogue.check_trainer(trainer)
+        trainers.append((trainer, config or args.config))
+    for dataset in args.datasets or ():
+        catalogue.check_dataset(dataset)
+    if len(args.opts) % 2:
+        raise ValueError(f"--opts: {args.opts[-1]} has no value (KEY VALUE pairs)")
+    for name, values in {"seeds": args.seeds, "shots": args.shots, "lengths": args.lengths}.items():
+        if min(values or [1]) < (0 if name == "seeds" else 1):
+            raise ValueError(f"--{name} {min(values)}: must be {0 if name == 'seeds' else 1} or more")
+    return Grid(
+        args.protocol,
+        tuple(trainers),
+        tuple(args.datasets or protocol.datasets),
+        tuple(args.seeds),
+        tuple(args.shots or protocol.shots),
+        args.source,
+        tuple(args.lengths),
+        tuple(args.opts),
+    )
+
+
+def states(runs: list[Run], output: Path) -> tuple[set[str], dict[Run, str]]:
+    """The folders of finished runs, and runs whose folder holds something else, with what it is."""
+    done: set[str] = set()
+    foreign: dict[Run, str] = {}
+    for run in runs:
+        try:
+            if finished(run, output):
+                done.add(run.folder)
+        except ValueError as error:
+            foreign[run] = str(error)
+    return done, foreign
+
+
+def earlier_runs(output: Path) -> Estimate:
+    """What the records below `output` tell of how long runs take; unreadable ones are left out."""
+    estimate = Estimate()
+    for path in output.rglob(FILE_NAME):
+        try:
+            estimate.add(read_record(path))
+        except (ValueError, KeyError):
+            continue  # the run that it belongs to, if of this grid, is listed as such
+    return estimate
+
+
+def show(grid: Grid, runs: list[Run], done: set[str], estimate: Estimate, at_a_time: int) -> None:
+    """Print the grid: finished of all runs for each method and data set, and the time that is left."""
+    rows = [
+        {"method": f"{run.trainer}/{run.config}", "data set": run.dataset, "done": run.folder in done}
+        for run in runs
+    ]
+    cells = pd.DataFrame(rows).groupby(["method", "data set"], sort=False)["done"]
+    table = (
+        cells.agg(lambda done: f"{done.sum()}/{len(done)}").unstack(fill_value="").rename_axis(columns=None)
+    )
+    left = [run for run in runs if run.folder not in done]
+    seconds, unknown = estimate.total(left, at_a_time)
+    about = f", about {duration(seconds)} with {at_a_time} at a time" if unknown < len(left) else ""
+    about += f" (without {unknown} unlike any earlier run)" if unknown and about else ""
+    print(f"{grid.protocol}: {counted(runs)}, {len(done)} done, {len(left)} to do{about}\n")
+    print(f"{table.to_string()}\n", flush=True)
+
+
+def check_output(output: Path) -> None:
+    """Make the output folder; OSError where it cannot be written or the disk is full."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OSError(f"output folder {output} cannot be written: {error.strerror}") from error
+    free = shutil.disk_usage(output).free
+    if free < LEAST_FREE_BYTES:
+        raise OSError(f"output folder {output}: the disk is full, {free / 2**20:.0f} MiB are free")
+
+
+def main() -> None:
+    """Show the grid, run what is not done, list what failed; exit code 1 where something did."""
+    args = make_parser().parse_args()
+    data, output = args.root.expanduser().absolute(), args.output.expanduser().absolute()
+    grid = grid_of(args)
+    runs = expand(grid)
+    done, foreign = states(runs, output)
+    if args.executor == "slurm":
+        from tools.slurm_executor import Slurm
+
+        at_a_time = args.at_a_time
+        executor: Local | Slurm = Slurm(
+            data,
+            output,
+            partition=args.partition,
+            hours=args.hours,
+            memory=args.memory,
+            gpus=args.gpus_per_job,
+            threads=args.threads or 4,
+            at_a_time=at_a_time,
+        )
+    else:
+        executor = Local(
+            data, output, slots(visible_gpus() if args.gpus is None else args.gpus, args.jobs, args.threads)
+        )
+        at_a_time = len(executor.slots)
+    estimate = earlier_runs(output)
+    show(grid, runs, done, estimate, at_a_time)
+    if args.dry_run:
+        for run in runs:
+            if run.folder not in done:
+                print(as_typed(run.command(data, output)))
+        return
+
+    check_output(output)
+    status = Status(runs, done, estimate, at_a_time)
+    for run, reason in foreign.items():
+        status.waiting.remove(run)
+        status.fail(run, reason)
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        executor.execute(status)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            f"{len(status.done)} of {counted(runs)} done; the same command continues"
+        ) from interrupt
+    finally:
+        if status.failed:
+            print(f"\n{counted(status.failed)} failed:")
+            for run, reason in status.failed.items():
+                print(f"  {name_of(run)}: {reason}\n    {near(output / run.folder)}")
+    if status.failed:
+        sys.exit(1)
+    print(f"All done ({counted(runs)}). Tables and figures: python tools/report.py {near(output)}")
+
+
+def counted(runs: Sized) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
+
+
+def near(path: Path) -> Path:
+    """`path` as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _as_ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    with clean_errors():
+        main()
