@@ -15,23 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tools.collect import Result
-from tools.protocol_tables import (
-    AVERAGE,
-    backbones,
-    base_to_new,
-    few_shot_results,
-    of_protocol,
-    ordered_methods,
-    over,
-    with_shots,
-)
+from tools.protocol_tables import AVERAGE, base_to_new, over
+from tools.selection import backbones, few_shot_results, of_protocol, ordered_methods, with_shots
 from tools.summary import TOY, TOY_NOTE
 from tools.tables import Value
 
 # Okabe and Ito's colours, which colour-blind people tell apart, then others of matplotlib's.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 COLOURS += [f"C{number}" for number in (3, 4, 5, 6, 7, 8)]
-MARKERS = "osD^vP*Xph<>d"
+MARKERS = "osD^vP*Xph<>"  # of another number than the colours: the pairs repeat late
 PANELS_IN_A_ROW = 4
 MOST_TICKS = 6
 

@@ -4,12 +4,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from statistics import median
 
-from tools import catalogue, published
+from tools import published
 from tools.averages import Scope, accuracies, scope_of
 from tools.collect import Result
-from tools.grid import ELEVEN, VARIANTS
+from tools.comparison import comparison
 from tools.published import Published
-from tools.stats import SPREADS, compare, harmonic_mean
+from tools.selection import (
+    backbones,
+    few_shot_results,
+    of_protocol,
+    ordered_datasets,
+    ordered_methods,
+    with_shots,
+)
+from tools.stats import SPREADS
 from tools.summary import TOY, TOY_NOTE
 from tools.tables import Row, Table, Value
 
@@ -19,37 +27,6 @@ VARIANTS_OF = {
     "ImageNet": published.VARIANTS,
     "Shapes": ("ShapesBackgrounds", "ShapesSketch", "ShapesNoise"),
 }
-
-
-def ordered_datasets(results: Iterable[Result]) -> tuple[str, ...]:
-    """Names of the data sets in `results`, those of the benchmarks first, in their usual order."""
-    usual = [catalogue.registered_name(name) for name in ELEVEN + VARIANTS]
-    names = {result.dataset for result in results}
-    return tuple(sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name)))
-
-
-def ordered_methods(results: Iterable[Result]) -> list[tuple[str, bool]]:
-    """Methods and whether they learn, those that do not first."""
-    return sorted({(result.method, result.learns) for result in results}, key=lambda pair: (pair[1], pair[0]))
-
-
-def of_protocol(results: Iterable[Result], *protocols: str) -> list[Result]:
-    """The results of some protocols."""
-    return [result for result in results if result.protocol in protocols]
-
-
-def with_shots(results: list[Result]) -> Iterator[tuple[int, list[Result]]]:
-    """The results of each number of shots, those of methods that learn nothing with all of them."""
-    numbers = sorted({result.shots for result in results if result.learns}) or [0]
-    for shots in numbers if results else []:
-        yield shots, [result for result in results if result.shots == shots or not result.learns]
-
-
-def backbones(results: Iterable[Result]) -> list[tuple[str, list[Result]]]:
-    """The results of each backbone: never mixed in a table."""
-    listed = list(results)
-    names = sorted({result.backbone for result in listed})
-    return [(name, [result for result in listed if result.backbone == name]) for name in names]
 
 
 def notes(backbone: str, scope: Scope, *more: str) -> tuple[str, ...]:
@@ -96,16 +73,6 @@ def base_to_new(backbone: str, results: list[Result], spread: str) -> Iterator[T
             tuple(rows),
             notes(backbone, scope, "H is the harmonic mean of the mean base and the mean new accuracy"),
         )
-
-
-def few_shot_results(results: Iterable[Result]) -> list[Result]:
-    """The few-shot results, on the data sets that something was trained on where there are any.
-
-    Methods that learn nothing are also tested on the targets of a transfer.
-    """
-    chosen = of_protocol(results, "fewshot")
-    trained = {result.dataset for result in chosen if result.learns}
-    return [result for result in chosen if not trained or result.dataset in trained]
 
 
 def few_shot(backbone: str, results: list[Result], spread: str) -> Iterator[Table]:
@@ -268,86 +235,6 @@ def cost(backbone: str, results: list[Result], spread: str) -> Iterator[Table]:
         ),
         unranked=frozenset(columns),
     )
-
-
-def comparison(backbone: str, results: list[Result], reference: str | None) -> Iterator[Table]:
-    """Every method against one, paired by data set, seed and shots.
-
-    Args:
-        reference: the method to compare with; None for CoOp or, without it, the first one.
-
-    Raises:
-        ValueError: there is no such method.
-    """
-    methods = [method for method, _ in ordered_methods(results)]
-    if reference is not None and reference not in methods:
-        raise ValueError(f"--reference {reference!r} is not among the methods: {', '.join(methods)}")
-    reference = reference or ("CoOp" if "CoOp" in methods else methods[0])
-    rows = []
-    for section, found in _measures(results):
-        for method in methods:
-            pairs = _pairs(found, method, reference)
-            if method == reference or not pairs:
-                continue
-            said = compare(*zip(*pairs))
-            values = (
-                Value(said.difference, said.half_width),
-                Value(said.pairs, digits=0),
-                Value(said.p_pairs, digits=4),
-                Value(said.groups, digits=0),
-                Value(said.p_groups, digits=4),
-            )
-            rows.append(Row(section, f"{method} − {reference}", values))
-    columns = ("difference", "pairs", "p of pairs", "data sets", "p of data sets")
-    if rows:
-        yield Table(
-            "comparison",
-            f"Paired comparison with {reference}, {backbone}",
-            "measure",
-            columns,
-            tuple(rows),
-            (
-                "mean difference in points ± its 95 % interval (paired t); pairs share data set, seed and shots",
-                "p: Wilcoxon's signed-rank test, two-sided, over pairs and over data sets (seeds and shots averaged); "
-                "not corrected for the number of comparisons",
-                *([TOY_NOTE] if backbone in TOY else []),
-            ),
-            unranked=frozenset(columns),
-        )
-
-
-Measure = dict[tuple[str, str, int, int], float]  # by method, data set, shots, seed
-
-
-def _measures(results: list[Result]) -> Iterator[tuple[str, Measure]]:
-    """What methods are compared on, by (method, data set, shots, seed); methods that learn nothing with any."""
-    seeds = {result.seed for result in results if result.learns}
-    by_protocol: dict[str, Measure] = {}
-    for protocol in ("fewshot", "base", "new", "transfer"):
-        chosen = of_protocol(results, protocol)
-        shots = {result.shots for result in chosen if result.learns}
-        found: Measure = {}
-        for result in chosen:
-            for seed in [result.seed] if result.learns else seeds:
-                for number in [result.shots] if result.learns else shots:
-                    target = f"{result.source} to {result.dataset}" if result.source else result.dataset
-                    found[result.method, target, number, seed] = result.accuracy
-        by_protocol[protocol] = found
-    base, new = by_protocol["base"], by_protocol["new"]
-    harmonic = {key: harmonic_mean(base[key], new[key]) for key in base if key in new}
-    yield "few-shot", by_protocol["fewshot"]
-    yield "base classes", base
-    yield "new classes", new
-    yield "H", harmonic
-    yield "transfer", by_protocol["transfer"]
-
-
-def _pairs(found: Measure, method: str, reference: str) -> list[tuple[float, float, str]]:
-    return [
-        (value, found[reference, dataset, shots, seed], dataset)
-        for (name, dataset, shots, seed), value in sorted(found.items())
-        if name == method and (reference, dataset, shots, seed) in found
-    ]
 
 
 def _published_rows(section: str, rows: Iterable[Published]) -> list[Row]:
