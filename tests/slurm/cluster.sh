@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# A SLURM cluster of this machine alone, for tests: munged, slurmctld and slurmd with all their files in FOLDER.
+#
+#   bash tests/slurm/cluster.sh start FOLDER     then: export SLURM_CONF=FOLDER/slurm.conf
+#   bash tests/slurm/cluster.sh stop FOLDER
+#
+# Needs root and Debian's packages slurm-wlm and munge.
+set -euo pipefail
+
+usage() {
+    echo "usage: cluster.sh start|stop FOLDER" >&2
+    exit 2
+}
+
+[[ $# == 2 ]] || usage
+folder="$(realpath -m -- "$2")"
+
+stop() {
+    local file pid
+    for file in slurmd slurmctld munged; do
+        [[ -f "$folder/$file.pid" ]] || continue
+        pid="$(<"$folder/$file.pid")"
+        kill "$pid" 2>/dev/null || continue
+        for _ in {1..100}; do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.1
+        done
+    done
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
+}
+
+start() {
+    local node memory
+    node="$(hostname -s)"
+    memory="$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+    mkdir -p "$folder"/{state,spool,log}
+    chmod 755 "$folder"
+    head -c 128 /dev/urandom >"$folder/munge.key"
+    chmod 600 "$folder/munge.key"
+    cat >"$folder/slurm.conf" <<CONF
+ClusterName=test
+SlurmctldHost=$node(127.0.0.1)
+SlurmUser=root
+SlurmctldPort=$(free_port)
+SlurmdPort=$(free_port)
+AuthType=auth/munge
+AuthInfo=socket=$folder/munge.socket,cred_expire=5
+CredType=cred/munge
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+ReturnToService=2
+RebootProgram=/bin/true
+KillWait=5
+JobRequeue=1
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/slurmd.pid
+SlurmctldLogFile=$folder/log/slurmctld.log
+SlurmdLogFile=$folder/log/slurmd.log
+NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+PartitionName=test Nodes=$node Default=YES MaxTime=INFINITE State=UP
+CONF
+    trap stop ERR
+    munged --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" \
+        --pid-file="$folder/munged.pid" --log-file="$folder/log/munged.log" --seed-file="$folder/munge.seed"
+    export SLURM_CONF="$folder/slurm.conf"
+    slurmctld
+    slurmd -N "$node"
+    for _ in {1..200}; do
+        if [[ "$(sinfo --noheader --format=%t 2>/dev/null)" == idle ]]; then
+            return
+        fi
+        sleep 0.1
+    done
+    echo "error: the node did not become idle; logs: $folder/log" >&2
+    stop
+    exit 1
+}
+
+case "$1" in
+    start) start ;;
+    stop) stop ;;
+    *) usage ;;
+esac
