@@ -1,6 +1,7 @@
 """The figures of a report: accuracy over shots, prompt length and epochs, and base against new classes."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tools.collect import Result
 from tools.protocol_tables import AVERAGE, base_to_new, over
-from tools.selection import backbones, few_shot_results, of_protocol, ordered_methods, with_shots
+from tools.selection import backbones, few_shot_results, in_words, of_protocol, ordered_methods, with_shots
 from tools.summary import TOY, TOY_NOTE
 from tools.tables import Value
 
@@ -26,6 +27,7 @@ COLOURS += [f"C{number}" for number in (3, 4, 5, 6, 7, 8)]
 MARKERS = "osD^vP*Xph<>"  # of another number than the colours: the pairs repeat late
 PANELS_IN_A_ROW = 4
 MOST_TICKS = 6
+LETTERS_IN_AN_INCH = 11  # of a title
 
 
 @dataclass
@@ -83,7 +85,7 @@ def _few_shot(backbone: str, results: list[Result], spread: str) -> Iterator[Pic
 
 def _prompt_length(backbone: str, results: list[Result], spread: str) -> Iterator[Picture]:
     for shots, chosen in with_shots(of_protocol(results, "prompt_length")):
-        title = f"Accuracy over prompt length, {shots} shots, {backbone}"
+        title = f"Accuracy over prompt length, {in_words(shots)}, {backbone}"
         curves = _curves(chosen, lambda r: r.length, spread)
         figure = _panels(curves, title, "context tokens", backbone, styles(results))
         yield Picture(f"prompt_length_{shots}shots", title, figure)
@@ -91,7 +93,9 @@ def _prompt_length(backbone: str, results: list[Result], spread: str) -> Iterato
 
 def _overfitting(backbone: str, results: list[Result], spread: str) -> Iterator[Picture]:
     for shots, chosen in with_shots(of_protocol(results, "overfitting")):
-        title = f"Accuracy over epochs on base (solid) and new classes (dashed), {shots} shots, {backbone}"
+        title = (
+            f"Accuracy over epochs on base (solid) and new classes (dashed), {in_words(shots)}, {backbone}"
+        )
         panels: dict[str, list[Curve]] = {}
         for subset in ("base", "new"):
             of_subset = [result for result in chosen if result.subset == subset]
@@ -155,7 +159,7 @@ def _panels(
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     figure.supylabel("test accuracy (%)", fontsize=10)
-    figure.suptitle(title + (f"\n({TOY_NOTE})" if backbone in TOY else ""), fontsize=11)
+    _entitle(figure, title, backbone)
     figure.legend(
         list(handles.values()),
         list(handles),
@@ -165,6 +169,13 @@ def _panels(
         fontsize=9,
     )
     return figure
+
+
+def _entitle(figure: Figure, title: str, backbone: str) -> None:
+    """Put the title on top, in as many lines as the figure's width asks for."""
+    lines = [title, *([f"({TOY_NOTE})"] if backbone in TOY else [])]
+    width = int(figure.get_figwidth() * LETTERS_IN_AN_INCH)
+    figure.suptitle("\n".join(textwrap.fill(line, width) for line in lines), fontsize=11)
 
 
 def _draw(axes: Axes, curves: list[Curve], style: dict[str, dict[str, Any]], handles: dict[str, Any]) -> str:
@@ -226,6 +237,6 @@ def _base_to_new(backbone: str, results: list[Result], spread: str) -> Iterator[
         axes.spines[["top", "right"]].set_visible(False)
         if missing:
             axes.set_title(f"incomplete: {missing}", fontsize=8, color="firebrick")
-        figure.suptitle(table.title + (f"\n({TOY_NOTE})" if backbone in TOY else ""), fontsize=11)
+        _entitle(figure, table.title, backbone)
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
         yield Picture(table.name, table.title, figure)

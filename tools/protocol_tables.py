@@ -12,6 +12,7 @@ from tools.published import Published
 from tools.selection import (
     backbones,
     few_shot_results,
+    in_words,
     of_protocol,
     ordered_datasets,
     ordered_methods,
@@ -67,7 +68,7 @@ def base_to_new(backbone: str, results: list[Result], spread: str) -> Iterator[T
                 rows.append(Row(dataset, method, (*values, scope.harmonic(base, new, learns, [dataset]))))
         yield Table(
             f"base2new_{shots}shots",
-            f"Base-to-new generalisation, {_shots(shots)}, {backbone}",
+            f"Base-to-new generalisation, {in_words(shots)}, {backbone}",
             "data set",
             ("Base", "New", "H"),
             tuple(rows),
@@ -87,7 +88,7 @@ def few_shot(backbone: str, results: list[Result], spread: str) -> Iterator[Tabl
 def prompt_length(backbone: str, results: list[Result], spread: str) -> Iterator[Table]:
     """Accuracy over the number of context tokens, average first."""
     for shots, chosen in with_shots(of_protocol(results, "prompt_length")):
-        title = f"Accuracy over prompt length, {_shots(shots)}, {backbone}"
+        title = f"Accuracy over prompt length, {in_words(shots)}, {backbone}"
         name = f"prompt_length_{shots}shots"
         yield _over(name, title, "token", lambda r: r.length, backbone, chosen, spread)
 
@@ -98,7 +99,7 @@ def overfitting(backbone: str, results: list[Result], spread: str) -> Iterator[T
         for subset in ("base", "new"):
             chosen = [result for result in of_shots if result.subset == subset]
             if chosen:
-                title = f"Accuracy over epochs on the {subset} classes, {_shots(shots)}, {backbone}"
+                title = f"Accuracy over epochs on the {subset} classes, {in_words(shots)}, {backbone}"
                 name = f"overfitting_{subset}_{shots}shots"
                 yield _over(name, title, "epoch", lambda r: r.epoch, backbone, chosen, spread)
 
@@ -191,7 +192,7 @@ def _transfer_table(
     name, title = ("dg", "Domain generalisation") if domains else ("xd", "Cross-data-set transfer")
     return Table(
         f"{name}_{source}_{shots}shots",
-        f"{title} from {source}, {_shots(shots)}, {backbone}",
+        f"{title} from {source}, {in_words(shots)}, {backbone}",
         "",
         (source, *datasets, AVERAGE),
         tuple(rows),
@@ -224,7 +225,7 @@ def cost(backbone: str, results: list[Result], spread: str) -> Iterator[Table]:
     columns = ("parameters", "ms a step", "s a run", "peak MiB")
     yield Table(
         "cost",
-        f"Cost of training, {_shots(most)}, {backbone}",
+        f"Cost of training, {in_words(most)}, {backbone}",
         "data set",
         columns,
         tuple(rows),
@@ -244,10 +245,6 @@ def _published_rows(section: str, rows: Iterable[Published]) -> list[Row]:
 def _median(numbers: list[float | None], factor: float, digits: int) -> Value:
     known = [number for number in numbers if number is not None]
     return Value(median(known) * factor, digits=digits) if known else Value(remark="not recorded")
-
-
-def _shots(number: int) -> str:
-    return {0: "no shots", 1: "1 shot"}.get(number, f"{number} shots")
 
 
 def all_tables(results: list[Result], spread: str, reference: str | None) -> list[Table]:

@@ -46,3 +46,8 @@ def few_shot_results(results: Iterable[Result]) -> list[Result]:
     chosen = of_protocol(results, "fewshot")
     trained = {result.dataset for result in chosen if result.learns}
     return [result for result in chosen if not trained or result.dataset in trained]
+
+
+def in_words(shots: int) -> str:
+    """ "no shots", "1 shot", "16 shots"."""
+    return {0: "no shots", 1: "1 shot"}.get(shots, f"{shots} shots")

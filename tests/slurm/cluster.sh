@@ -17,6 +17,14 @@ folder="$(realpath -m -- "$2")"
 
 stop() {
     local file pid
+    # Jobs would outlive the daemons.
+    export SLURM_CONF="$folder/slurm.conf"
+    if [[ -f "$folder/slurmctld.pid" ]] && timeout 10 scancel --quiet --me 2>/dev/null; then
+        for _ in {1..100}; do
+            [[ -z "$(timeout 10 squeue --noheader --me 2>/dev/null)" ]] && break
+            sleep 0.1
+        done
+    fi
     for file in slurmd slurmctld munged; do
         [[ -f "$folder/$file.pid" ]] || continue
         pid="$(<"$folder/$file.pid")"

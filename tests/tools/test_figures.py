@@ -101,4 +101,6 @@ def test_base_to_new_bars_are_the_averages(tmp_path):
 def test_the_toy_model_is_named(tmp_path):
     for shots in (1, 2):
         leave(tmp_path, protocols.fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0, backbone="mini")
-    assert "toy model" in pictures(tmp_path)["fewshot"].get_suptitle()
+    title = pictures(tmp_path)["fewshot"].get_suptitle()
+    assert "bundled toy model" in " ".join(title.split())
+    assert max(map(len, title.splitlines())) < 60  # of five inches

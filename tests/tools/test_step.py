@@ -70,10 +70,6 @@ def test_base_to_new_by_its_scripts_from_another_folder(root, tmp_path, data_roo
     folders = {"OUTPUT": str(output), "DATA": str(data_root)}
     cell = ("CoOp", "mini", "handwritten_digits", 1, 1)
 
-    early = run_script(root, "base2new_test", *cell, **folders)
-    assert early.returncode == 2
-    assert early.stderr.startswith("error: checkpoint ")
-
     train = run_script(root, "base2new_train", *cell, "OPTIM.MAX_EPOCH", 1, **folders)
     assert train.returncode == 0, train.stderr
     test = run_script(root, "base2new_test", *cell, **folders)
