@@ -55,6 +55,11 @@ def settings(trainer: str, config: str) -> dict[str, Any]:
     return yaml.safe_load((CONFIGS / "trainers" / trainer / f"{config}.yaml").read_text("utf-8")) or {}
 
 
+def learns(trainer: str, config: str) -> bool:
+    """Whether a method has anything to train; its configs say so by having an optimiser."""
+    return "OPTIM" in settings(trainer, config)
+
+
 @cache
 def registered_name(dataset: str) -> str:
     """The name that a data set's records carry: "OxfordPets" for "oxford_pets"."""

@@ -74,15 +74,7 @@ def grid_of(args: argparse.Namespace) -> Grid:
     """The grid that the arguments ask for; ValueError for a name that does not exist."""
     check_protocol(args.protocol)
     protocol = PROTOCOLS[args.protocol]
-    names = args.trainers
-    if names == ["all"]:
-        names = [
-            name for name in catalogue.trainers() if not args.config or args.config in catalogue.configs(name)
-        ]
-        if not names:
-            raise ValueError(f"no trainer has a config {args.config!r}")
-        if args.protocol == "zeroshot":
-            names = [name for name in names if name.startswith("Zeroshot")]
+    names = all_trainers(args) if args.trainers == ["all"] else args.trainers
     trainers = []
     for name in names:
         trainer, _, config = name.partition("/")
@@ -105,6 +97,21 @@ def grid_of(args: argparse.Namespace) -> Grid:
         tuple(args.lengths),
         tuple(args.opts),
     )
+
+
+def all_trainers(args: argparse.Namespace) -> list[str]:
+    """Every method that has the config, and takes part in the protocol."""
+    names = [
+        name for name in catalogue.trainers() if not args.config or args.config in catalogue.configs(name)
+    ]
+    if not names:
+        raise ValueError(f"no trainer has a config {args.config!r}")
+    if args.protocol not in ("zeroshot", "prompt_length", "overfitting"):
+        return names
+    trained = args.protocol != "zeroshot"
+    return [
+        name for name in names if catalogue.learns(name, args.config or catalogue.configs(name)[0]) == trained
+    ]
 
 
 def states(runs: list[Run], output: Path) -> tuple[set[str], dict[Run, str]]:

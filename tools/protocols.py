@@ -101,8 +101,8 @@ class Cell:
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to train; a method's configs say so by having an optimiser."""
-        return "OPTIM" in catalogue.settings(self.trainer, self.config)
+        """Whether there is anything to train."""
+        return catalogue.learns(self.trainer, self.config)
 
     def run(self, step: str, folder: str, *settings: object, **of_run: Any) -> Run:
         """A run of this cell; `settings` are the step's own, the user's stand behind them."""

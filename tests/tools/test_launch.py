@@ -13,6 +13,7 @@ import pytest
 import torch
 
 KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
+EPOCHS = 20 * KILLS  # so many that there is something to interrupt each time
 TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPTIM.MAX_EPOCH"]
 
 
@@ -88,15 +89,17 @@ def results(output):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_kills_at_random_moments_change_no_result(start, tmp_path):
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
-    code, out, err = ended(start(quiet, "fewshot", epochs=3))
+    began = time.monotonic()
+    code, out, err = ended(start(quiet, "fewshot", epochs=EPOCHS))
+    takes = time.monotonic() - began
     assert code == 0, out + err
     assert "All done (1 run)" in out
 
     rng = random.Random(time.time_ns())
     for number in range(KILLS):
-        process = start(killed, "fewshot", epochs=3)
+        process = start(killed, "fewshot", epochs=EPOCHS)
         child = first_child(process)
-        time.sleep(rng.uniform(0, 8))
+        time.sleep(rng.uniform(0, takes))
         if number % 2:
             process.kill()
             if child:  # it does not outlive its launcher
@@ -109,8 +112,9 @@ def test_kills_at_random_moments_change_no_result(start, tmp_path):
             assert not Path(f"/proc/{child}").exists()
 
     # The child alone: that is a crash, and it is started once more.
-    process = start(killed, "fewshot", epochs=3)
+    process = start(killed, "fewshot", epochs=EPOCHS)
     child = first_child(process)
+    time.sleep(rng.uniform(0, takes / 2))
     crashes = 0
     if child in children(process.pid):
         os.kill(child, signal.SIGKILL)
@@ -121,8 +125,14 @@ def test_kills_at_random_moments_change_no_result(start, tmp_path):
 
     assert len(results(quiet)) == 1
     assert results(killed) == results(quiet)
+    (console,) = killed.rglob("console.txt")
+    begun, resumed = (
+        console.read_text().count(text) for text in ("$ python train.py", "(will resume training)")
+    )
+    print(f"begun {begun} times, resumed {resumed} times")
+    assert begun > 1
     before = {path: path.read_text() for path in killed.rglob("result.json")}
-    code, out, err = ended(start(killed, "fewshot", epochs=3))
+    code, out, err = ended(start(killed, "fewshot", epochs=EPOCHS))
     assert (code, err) == (0, "")
     assert out.startswith("fewshot: 1 run, 1 done, 0 to do")
     assert {path: path.read_text() for path in killed.rglob("result.json")} == before
@@ -168,9 +178,28 @@ def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
     ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml")))
+    assert "ZeroshotCLIP/mini" in ran.stdout
     assert ran.stdout.startswith(f"base2new: {2 * methods} runs, 0 done, {2 * methods} to do\n")
     assert ran.stdout.count("\npython train.py ") == 2 * methods
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("protocol", ["overfitting", "zeroshot"])
+def test_all_trainers_are_those_that_a_protocol_is_for(root, tmp_path, protocol):
+    command = [
+        sys.executable,
+        root / "tools" / "launch.py",
+        protocol,
+        "--trainers",
+        "all",
+        "--config",
+        "mini",
+    ]
+    command += ["--datasets", "shapes", "--output", tmp_path / "out", "--dry-run"]
+    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ("ZeroshotCLIP/mini" in ran.stdout) == (protocol == "zeroshot")
+    assert ("CoOp/mini" in ran.stdout) == (protocol != "zeroshot")
 
 
 @pytest.mark.parametrize(
