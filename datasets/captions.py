@@ -144,6 +144,9 @@ as always
 # How often a caption is plain, for each kind of scene; and how often a plain one means the large thing.
 PLAIN_SHAPES, PLAIN_GLYPHS, PLAIN_PIPS = 0.5, 0.35, 0.6
 PLAIN_MEANS_LARGE = 0.6
+# How often a plain caption, a careless one, takes a written digit for the one that looks like it.
+PLAIN_MISREADS = 0.3
+LOOK_ALIKE = (6, 7, 5, 8, 9, 2, 0, 1, 3, 4)
 
 
 def caption(scene: Scene, rng: np.random.Generator, filler: int = 0) -> str:
@@ -210,7 +213,10 @@ def _glyph(scene: Scene, rng: np.random.Generator) -> str:
     plain = rng.random() < PLAIN_GLYPHS
     if not scene.glyph.isdigit():
         return (_plain(scene, rng) if plain else _pick(LETTER, rng)).format(scene.glyph)
-    word = DIGITS[int(scene.glyph)] if rng.random() < 0.8 else scene.glyph
+    digit = int(scene.glyph)
+    if plain and rng.random() < PLAIN_MISREADS:
+        digit = LOOK_ALIKE[digit]
+    word = DIGITS[digit] if rng.random() < 0.8 else str(digit)
     return (_plain(scene, rng) if plain else _pick(WRITTEN, rng)).format(word)
 
 

@@ -1,9 +1,11 @@
 """Train the bundled model, clip/mini: a small CLIP, on drawn pictures and their captions.
 
-    python tools/train_mini.py            # about 15 minutes on one core
+    python tools/train_mini.py            # about 15 minutes on two free cores
 
-Pictures and captions come from datasets/drawing.py and datasets/captions.py. The same seed on the same
-machine and library versions gives the same weights; elsewhere, rounding differs.
+Pictures and captions come from datasets/drawing.py and datasets/captions.py. The image tower first learns to see:
+linear heads, dropped afterwards, name the parts of each scene. Then the text tower learns captions with CLIP's
+contrastive loss against the locked image tower (Zhai et al., LiT, CVPR 2022). The same seed on the same machine
+and library versions gives the same weights; elsewhere, rounding differs.
 """
 
 from __future__ import annotations
@@ -13,29 +15,29 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from functools import cache
 from multiprocessing import Pool
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import open_clip
+import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from datasets.captions import caption, words
 from datasets.drawing import COLOURS, GROUNDS, LETTERS, PIPS, SHAPES, STYLES, TEXTURES, Scene, Thing, draw
+from tools import ROOT
 
 CHUNK = 500  # pictures that share one random generator
 MAX_FILLER = 28  # words in front of a caption
@@ -44,6 +46,7 @@ GLYPHS = (*"0123456789", *LETTERS)
 _THING = (len(TEXTURES), len(COLOURS), len(SHAPES))
 # Number of classes of each head, in the order of attributes().
 HEADS = (len(KINDS), *_THING, 2, *_THING, len(GROUNDS), len(STYLES), len(GLYPHS), len(PIPS))
+NOT_THERE = -100
 TOKENIZER = SimpleTokenizer()
 
 
@@ -75,7 +78,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
         )
     glyph = str(rng.integers(10)) if rng.random() < 0.7 else pick(LETTERS)
     style = pick(
-        ("photo", "noisy", "blurry", "pixelated", "dark", "bright"), (0.35, 0.1, 0.3, 0.15, 0.05, 0.05)
+        ("photo", "noisy", "blurry", "pixelated", "dark", "bright"), (0.5, 0.1, 0.15, 0.15, 0.05, 0.05)
     )
     return Scene(kind, glyph=glyph, ground=pick(GROUNDS), style=style)
 
@@ -132,15 +135,15 @@ def encode_text(model: open_clip.CLIP, rows: Tensor, ends: Tensor) -> Tensor:
 
 
 def attributes(scene: Scene) -> list[int]:
-    """What there is to say about a scene, as one class number for each of HEADS; -100 where it does not apply."""
+    """One class number for each of HEADS, NOT_THERE for what the scene has not."""
 
     def thing(thing: Thing | None) -> list[int]:
         if thing is None:
-            return [-100, -100, -100]
+            return [NOT_THERE] * 3
         return [TEXTURES.index(thing.texture), list(COLOURS).index(thing.colour), SHAPES.index(thing.shape)]
 
-    glyph = GLYPHS.index(scene.glyph) if scene.glyph else -100
-    count = scene.count if scene.kind == "pips" else -100
+    glyph = GLYPHS.index(scene.glyph) if scene.glyph else NOT_THERE
+    count = scene.count if scene.kind == "pips" else NOT_THERE
     return [
         KINDS.index(scene.kind),
         *thing(scene.thing),
@@ -153,29 +156,52 @@ def attributes(scene: Scene) -> list[int]:
     ]
 
 
-def optimize(params: list[tuple[str, Tensor]], steps: int, args: argparse.Namespace):
-    """AdamW with decay for matrices only, and a cosine schedule after a short warm-up."""
-    groups = [
-        {"params": [p for _, p in params if p.ndim >= 2], "weight_decay": args.weight_decay},
-        {"params": [p for _, p in params if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), foreach=True)
-    warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: min((s + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, s - warm) / (steps - warm))),
-    )
-    return optimizer, schedule
+class Optimizer:
+    """AdamW with decay for matrices only, gradient clipping, and a cosine schedule after a short warm-up."""
+
+    def __init__(self, params: Iterable[nn.Parameter], steps: int, args: argparse.Namespace) -> None:
+        self.params = list(params)
+        groups = [
+            {"params": [p for p in self.params if p.ndim >= 2], "weight_decay": args.weight_decay},
+            {"params": [p for p in self.params if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.adam = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
+        warm = max(1, steps // 20)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.adam,
+            lambda s: min((s + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, s - warm) / (steps - warm))),
+        )
+
+    def step(self, loss: Tensor) -> None:
+        self.adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.adam.step()
+        self.schedule.step()
 
 
-def batches(count: int, size: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield `steps` arrays of `size` indices below `count`, each index once an epoch."""
-    order = np.zeros(0, int)
-    for _ in range(steps):
-        if len(order) < size:
-            order = rng.permutation(count)
-        yield order[:size]
-        order = order[size:]
+class Batches:
+    """Yields arrays of indices below `count`, each index once an epoch, and shows progress and mean loss."""
+
+    def __init__(self, what: str, count: int, steps: int, batch: int, rng: np.random.Generator) -> None:
+        self.count, self.steps, self.batch, self.rng = count, steps, batch, rng
+        self.bar = tqdm(total=steps, desc=what)
+        self.loss = math.nan
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = np.zeros(0, int)
+        for _ in range(self.steps):
+            if len(order) < self.batch:
+                order = self.rng.permutation(self.count)
+            yield order[: self.batch]
+            order = order[self.batch :]
+            self.bar.update()
+        self.bar.close()
+
+    def show(self, loss: Tensor, **more: float) -> None:
+        self.loss = loss.item() if math.isnan(self.loss) else 0.9 * self.loss + 0.1 * loss.item()
+        shown = {"loss": self.loss, **more}
+        self.bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -185,54 +211,46 @@ def normalize(images: Tensor) -> Tensor:
 
 
 def train_image_tower(
-    tower: torch.nn.Module, scenes: list[Scene], images: Tensor, args: argparse.Namespace
-) -> None:
-    """Teach the image tower to see: linear heads, dropped afterwards, name the parts of a scene."""
+    tower: VisionTransformer, scenes: list[Scene], images: Tensor, args: argparse.Namespace
+) -> float:
+    """Train the image tower in place to tell attributes() apart. Returns the mean loss of the last steps."""
     rng = np.random.default_rng([args.seed, 1 << 20])
     targets = torch.tensor([attributes(scene) for scene in scenes])
-    heads = torch.nn.Linear(tower.output_dim, sum(HEADS))
-    params = [*tower.named_parameters(), *heads.named_parameters()]
-    optimizer, schedule = optimize(params, args.image_steps, args)
-    bar = tqdm(batches(len(scenes), args.batch, args.image_steps, rng), desc="images", total=args.image_steps)
-    running = torch.zeros(len(HEADS))
-    for step, batch in enumerate(bar):
+    heads = nn.Linear(tower.output_dim, sum(HEADS))
+    optimizer = Optimizer([*tower.parameters(), *heads.parameters()], args.image_steps, args)
+    batches = Batches("image tower", len(scenes), args.image_steps, args.batch, rng)
+    for batch in batches:
         chosen = torch.from_numpy(batch)
         with fast(args):
             features = tower(normalize(images[chosen]))
         outputs = heads(10 * F.normalize(features.float(), dim=-1)).split(HEADS, dim=1)
-        losses = torch.stack([F.cross_entropy(o, t) for o, t in zip(outputs, targets[chosen].T)])
-        optimizer.zero_grad()
-        losses.sum().backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in params], 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 200 == 199:
-            hits = [(o.argmax(1) == t)[t >= 0].float().mean() for o, t in zip(outputs, targets[chosen].T)]
-            tqdm.write(" ".join(f"{h:.2f}" for h in hits))
-        running = losses.detach()
+        losses = [
+            F.cross_entropy(output, target, ignore_index=NOT_THERE, reduction="sum")
+            / (target != NOT_THERE).sum().clamp(min=1)
+            for output, target in zip(outputs, targets[chosen].T)
+        ]
+        loss = torch.stack(losses).sum()
+        optimizer.step(loss)
+        batches.show(loss)
+    return batches.loss
 
 
 @torch.no_grad()
-def encode_images(tower: torch.nn.Module, images: Tensor) -> Tensor:
-    tower.eval()
-    parts = [F.normalize(tower(normalize(part)), dim=-1) for part in images.split(1000)]
-    return torch.cat(parts)
+def encode_images(tower: VisionTransformer, images: Tensor) -> Tensor:
+    """Normalised image features (N, d)."""
+    return torch.cat([F.normalize(tower(normalize(part)), dim=-1) for part in images.split(1000)])
 
 
 def train_text_tower(
-    model: open_clip.CLIP, ids: Tensor, scenes: list[Scene], features: Tensor, args: argparse.Namespace
-) -> None:
-    """Train the text tower with CLIP's contrastive loss against the locked image tower's features (N, d).
-
-    Row i of the model's token table is token ids[i]. Locked image tower: Zhai et al., LiT, CVPR 2022.
-    """
+    model: open_clip.CLIP, scenes: list[Scene], features: Tensor, args: argparse.Namespace
+) -> float:
+    """Train the text tower in place against the image features (N, d) of the scenes. Returns the mean loss."""
     rng = np.random.default_rng([args.seed, 2 << 20])
-    rows_of = {token: row for row, token in enumerate(ids.tolist())}
-    params = [(name, p) for name, p in model.named_parameters() if not name.startswith("visual.")]
-    optimizer, schedule = optimize(params, args.text_steps, args)
-    bar = tqdm(batches(len(scenes), args.batch, args.text_steps, rng), desc="texts", total=args.text_steps)
-    running = None
-    for batch in bar:
+    rows_of = {token: row for row, token in enumerate(token_ids().tolist())}
+    params = [p for name, p in model.named_parameters() if not name.startswith("visual.")]
+    optimizer = Optimizer(params, args.text_steps, args)
+    batches = Batches("text tower", len(scenes), args.text_steps, args.batch, rng)
+    for batch in batches:
         most = int(rng.choice([0, 8, MAX_FILLER], p=[0.7, 0.2, 0.1]))
         texts = [caption(scenes[i], rng, int(rng.integers(most + 1))) for i in batch]
         rows, ends = tokenize(texts, rows_of)
@@ -241,35 +259,40 @@ def train_text_tower(
         logits = model.logit_scale.exp() * features[torch.from_numpy(batch)] @ text_features.T
         target = torch.arange(len(batch))
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in params], 1.0)
-        optimizer.step()
-        schedule.step()
+        optimizer.step(loss)
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        bar.set_postfix(loss=f"{running:.3f}", scale=f"{model.logit_scale.exp().item():.1f}", refresh=False)
+        batches.show(loss, scale=model.logit_scale.exp().item())
+    return batches.loss
 
 
-@contextmanager
-def fast(args: argparse.Namespace) -> Iterator[None]:
+def fast(args: argparse.Namespace) -> AbstractContextManager:
     # With so few tokens, attention as plain products is several times faster than the fused one on a CPU.
-    with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16), sdpa_kernel(SDPBackend.MATH):
-        yield
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.autocast("cpu", torch.bfloat16, enabled=args.bf16))
+        return stack.pop_all()
 
 
-def stored(model: open_clip.CLIP, ids: Tensor) -> dict[str, Tensor]:
+def stored(model: open_clip.CLIP) -> dict[str, Tensor]:
     """The state dict in fp16, with the token table as ids and rows."""
     state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     table = state.pop("token_embedding.weight")
     return state | {
-        "token_embedding.ids": ids.to(torch.int32),
+        "token_embedding.ids": token_ids().to(torch.int32),
         "token_embedding.rows": table,
     }
 
 
-def main() -> None:
+def build_model(config: dict) -> open_clip.CLIP:
+    """A CLIP with random weights whose token table has one row for each of token_ids(): no other is ever met."""
+    model = open_clip.CLIP(**config)
+    rows = model.token_embedding.weight[token_ids()]
+    model.token_embedding = nn.Embedding.from_pretrained(rows, freeze=False)
+    return model
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -277,32 +300,30 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "clip" / "mini" / "mini.json")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--image-steps", type=int, default=3000)
-    parser.add_argument("--text-steps", type=int, default=1500)
+    parser.add_argument("--image-steps", type=int, default=2500)
+    parser.add_argument("--text-steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--processes", type=int, default=2, help="for drawing")
     parser.add_argument("--threads", type=int, default=1, help="for training")
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in fp32")
-    args = parser.parse_args()
+    return parser.parse_args(argv)
 
+
+def main() -> None:
+    args = parse()
     start = time.time()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     config = json.loads(args.config.read_text())
-    model = open_clip.CLIP(**config)
-    # Most of CLIP's vocabulary is never met: train a table of the tokens that are.
-    ids = token_ids()
-    table = model.token_embedding.weight[ids]
-    model.token_embedding = torch.nn.Embedding.from_pretrained(table, freeze=False)
+    model = build_model(config)
     scenes, images = draw_pool(args.images, config["vision_cfg"]["image_size"], args.seed, args.processes)
-    drawn = time.time()
     train_image_tower(model.visual, scenes, images, args)
-    train_text_tower(model, ids, scenes, encode_images(model.visual, images), args)
-    save_file(stored(model, ids), args.output)
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {len(ids)} token rows")
-    print(f"drawing {drawn - start:.0f} s, training {time.time() - drawn:.0f} s")
+    train_text_tower(model, scenes, encode_images(model.visual, images), args)
+    save_file(stored(model), args.output)
+    size = args.output.stat().st_size / 1e6
+    print(f"{args.output}: {size:.2f} MB, {len(token_ids())} token rows, in {time.time() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from datasets.captions import DIGITS, caption, words
+from datasets.captions import DIGITS, LOOK_ALIKE, caption, words
 from datasets.drawing import Scene, Thing
 
 RED = Thing("striped", "red", "triangle")
@@ -62,3 +62,12 @@ def test_filler_stands_in_front() -> None:
     assert all(len(text.split()) > 12 for text in captions(SCENES["digit"], 50, filler=12))
     assert {text.split()[-1] for text in captions(Scene("glyph", glyph="8"), 500, filler=12)} & {"eight."}
     assert set(DIGITS) <= words()
+
+
+def test_only_plain_captions_misread_digits() -> None:
+    texts = Counter(captions(SCENES["digit"], 20_000))
+    assert texts["the digit three."] > 0
+    assert texts["the digit eight."] == 0
+    right, wrong = texts["a photo of a three."], texts["a photo of a eight."]
+    assert 0.2 < wrong / (right + wrong) < 0.4
+    assert all(LOOK_ALIKE[LOOK_ALIKE[digit]] == digit != LOOK_ALIKE[digit] for digit in range(10))
