@@ -12,7 +12,7 @@ from setuptools import setup
 setup(
     name="mmprompt",
     version="0.1.0",
-    description="Multi-modal prompt learning for CLIP: MMTPA, CoOp and zero-shot CLIP on one engine",
+    description="Prompt learning for CLIP on one engine: MMTPA, APLe, MuDPT, and CoOp, MaPLe and others to compare with",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="mmprompt authors",
@@ -32,10 +32,13 @@ setup(
         "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
         "numpy>=1.26",  # the first that runs on Python 3.12
         "pillow>=10.1",  # ImageFont.load_default(size)
+        "huggingface_hub>=0.23",  # where weights and archives come from
         "scikit-learn>=1.3",
+        "scipy>=1.11",
         "pandas>=2.1",
         "matplotlib>=3.8",
         "yacs>=0.1.8",
+        "pyyaml>=6.0",
         "safetensors>=0.4.1",
         "tensorboard>=2.14",
         "tqdm>=4.65",
