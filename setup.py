@@ -12,7 +12,7 @@ from setuptools import setup
 setup(
     name="mmprompt",
     version="0.1.0",
-    description="Prompt learning for CLIP on one engine: MMTPA, APLe, MuDPT, and CoOp, MaPLe and others to compare with",
+    description="Prompt learning for CLIP on one engine: MMTPA, APLe, MuDPT; CoOp, MaPLe and others beside them",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="mmprompt authors",
@@ -56,6 +56,6 @@ setup(
             "mypy>=1.10",
             "types-PyYAML",
             "types-tqdm",
-        ]
+        ],
     },
 )
