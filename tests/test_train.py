@@ -268,7 +268,7 @@ def test_a_checkpoint_of_another_trainer_names_both(run_train, short_run, tmp_pa
         config_file="configs/trainers/MMTPA/mini.yaml",
     )
     ended = run_train("--eval-only", "--model-dir", tmp_path / "run", *evaluation)
-    ended.assert_wrong_input("prompt_learner", "MultiModalPromptLearner")
+    ended.assert_wrong_input("written by CoOp", "MMTPA")
     assert not (tmp_path / "eval").exists()
 
 

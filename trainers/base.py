@@ -155,7 +155,11 @@ class PromptTrainer(TrainerX):
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
-        self._load(find_checkpoint(directory, self.model_name, epoch))
+        try:
+            path = find_checkpoint(directory, self.model_name, epoch)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{type(self).__name__}: {error}") from None
+        self._load(path)
 
     def _load(self, path: Any) -> None:
         checkpoint = load_checkpoint(str(path))

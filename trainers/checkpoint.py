@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from dassl.utils import load_checkpoint
+
 from .prompt_model import PromptModel
 
 EXTRA = "_extra_state"  #: torch's key for PromptModel.get_extra_state
@@ -33,10 +35,15 @@ def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -
 
 
 def _others(directory: Path) -> str:
+    """What is in a folder that does not hold the checkpoint, by trainer where a file says who wrote it."""
     if not directory.is_dir():
         return f"{str(directory)!r} is no folder"
-    names = sorted({path.parent.name for path in directory.glob("*/model*.pth.tar*")})
-    return f"checkpoints there are of: {', '.join(names)}" if names else "there are no checkpoints"
+    found = {}
+    for path in sorted(directory.glob("*/model*.pth.tar*")):
+        state = load_checkpoint(str(path)).get("state_dict", {})
+        written_by = state.get(EXTRA, {}).get("trainer") if isinstance(state, dict) else None
+        found[path.parent.name] = path.parent.name + (f" (written by {written_by})" if written_by else "")
+    return f"checkpoints there are of {', '.join(found.values())}" if found else "there are no checkpoints"
 
 
 def load_learned(model: PromptModel, state: Any, source: str) -> None:

@@ -119,7 +119,9 @@ def test_missing_folders_are_named_with_what_is_there(root: Path) -> None:
         root / "flowers": f"no folder {root}/flowers/toy \\({root}/flowers has no folders\\)",
     }
     for folder, message in cases.items():
-        with pytest.raises(FileNotFoundError, match=f"Toy: there is {message}; put .* DATASETS.md describes, or"):
+        with pytest.raises(
+            FileNotFoundError, match=f"Toy: there is {message}; put .* DATASETS.md describes, or"
+        ):
             Toy(make_cfg(folder))
     (root / "toy" / "images").rename(root / "toy" / "pictures")
     with pytest.raises(FileNotFoundError, match=f"no folder {root}/toy/images \\({root}/toy has pictures\\)"):

@@ -65,7 +65,7 @@ def test_it_is_drawn_on_first_use_only(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("cls", SHIFTED)
-def test_shifted_sets_share_the_classes_and_only_test(cls: type, tmp_path: Path) -> None:
+def test_shifted_sets_share_the_classes_and_only_test(cls: type[Shapes], tmp_path: Path) -> None:
     data = cls(make_cfg(tmp_path))
     assert data.classnames == [thing.name for thing in THINGS]
     split = load_split(str(tmp_path / cls.dataset_dir / cls.split_file))
