@@ -58,6 +58,7 @@ class MMTPAModel(PromptModel):
             options.N_CTX,
             sentences=sentences,
             depth=depth_text,
+            depth_key="TEXT_PROMPT_DEPTH",
             tokens=options.HIERARCHICAL,
         )
         if n_text == n_vision:
