@@ -1,6 +1,6 @@
 """Train the bundled model, clip/mini: a small CLIP, on drawn pictures and their captions.
 
-    python tools/train_mini.py            # about 15 minutes on two free cores
+    python tools/train_mini.py            # about 15 minutes
 
 Pictures and captions come from datasets/drawing.py and datasets/captions.py. The image tower first learns to see:
 linear heads, dropped afterwards, name the parts of each scene. Then the text tower learns captions with CLIP's
