@@ -1,6 +1,6 @@
 """A run's record, `result.json`: what was run, on what, with what result. One file per output folder.
 
-schema                 version of this format
+schema                 version of this format: 2; 1 had no step_seconds
 kind                   "train" or "eval"
 trainer, dataset, backbone, seed, shots, model_dir, load_epoch
 config                 every setting, as nested dictionaries
@@ -9,7 +9,11 @@ metrics                null where nothing was tested, else
     images                           how many were tested
     per_class                        [{"class", "accuracy" in percent, "images"}], by label
 trainable_parameters   of the models that the trainer registered
-time                   started, finished (ISO 8601, UTC), setup_seconds, run_seconds
+time
+    started, finished                ISO 8601, UTC
+    setup_seconds, run_seconds       building everything; training with its evaluation, or evaluation
+    step_seconds                     median over training steps, without waiting for data and without the
+                                     first steps; null where there were no others, or not trained here
 peak_memory            bytes; of "cuda": allocated by tensors, "process": resident, libraries included
 backbone_hash, few_shot_hash         null where the trainer or the data set has none
 versions, hardware     what it ran on
@@ -29,7 +33,7 @@ from typing import Any
 
 from tools import ROOT
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "result.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn")
 # Say how a run was started, not what it computes.
@@ -67,6 +71,7 @@ def make_record(
             "finished": finished.isoformat(timespec="seconds"),
             "setup_seconds": (built - started).total_seconds(),
             "run_seconds": (finished - built).total_seconds(),
+            "step_seconds": getattr(trainer, "step_seconds", None),  # the original Dassl does not measure it
         },
         "peak_memory": _peak_memory(trainer),
         "backbone_hash": getattr(trainer, "backbone_hash", None),

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from statistics import median
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from .resume import ResumeFile
 from .simple_net import SimpleNet
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+
+WARM_UP_STEPS = 5  # compile kernels, choose algorithms, fill caches
 
 
 class SimpleTrainer(TrainerBase):
@@ -43,6 +46,7 @@ class SimpleTrainer(TrainerBase):
         self.output_dir = cfg.OUTPUT_DIR
         self.cfg = cfg
         self._progress = RunProgress()
+        self._step_times: list[float] = []
         self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
@@ -167,6 +171,15 @@ class SimpleTrainer(TrainerBase):
         """Images and labels of an evaluation batch, on the trainer's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
+    @property
+    def step_seconds(self) -> float | None:
+        """Median seconds of this process's training steps, each from its batch in hand to its losses.
+
+        The first ``WARM_UP_STEPS`` do not count; None where there were no others.
+        """
+        counted = self._step_times[WARM_UP_STEPS:]
+        return median(counted) if counted else None
+
     def _run_batches(self, batches: Iterable[tuple[Any, ...]]) -> None:
         """``forward_backward(*batch)`` for each batch of an epoch, with everything that is reported."""
         losses = MetricMeter()
@@ -176,6 +189,7 @@ class SimpleTrainer(TrainerBase):
             data_time.update(time.time() - end)
             loss_summary = self.forward_backward(*batch)
             batch_time.update(time.time() - end)
+            self._step_times.append(batch_time.val - data_time.val)
             losses.update(loss_summary)
             self._check_losses(loss_summary)
             self._progress.batch_done(self, losses, batch_time, data_time)

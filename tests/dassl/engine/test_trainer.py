@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,37 @@ def test_attributes_files_and_lines(root, tmp_path, capsys, monkeypatch):
     assert out[start + 4] == "* total: 6"
     assert re.fullmatch(r"Elapsed: \d:\d\d:\d\d", out[-1])
     assert sys.stderr.getvalue() == ""
+
+
+def test_step_seconds_are_the_median_of_the_later_steps_without_their_data(root, tmp_path, monkeypatch):
+    clock = [0]
+
+    class Clocked(Tiny):
+        """Its step number n takes n seconds, its data take 100."""
+
+        steps = 0
+
+        def run_epoch(self):
+            self.num_batches = len(self.train_loader_x)
+            self._run_batches((batch,) for batch in self.slowly(self.train_loader_x))
+
+        def slowly(self, loader):
+            for batch in loader:
+                clock[0] += 100
+                yield batch
+
+        def forward_backward(self, batch):
+            self.steps += 1
+            clock[0] += self.steps
+            return super().forward_backward(batch)
+
+    TRAINER_REGISTRY.register(Clocked, force=True)
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(time=lambda: clock[0]))
+    cfg = tiny_cfg(root, tmp_path, "TRAINER.NAME", "Clocked")
+    assert build_trainer(cfg).step_seconds is None
+    trainer = train(cfg)
+    assert trainer.steps == 12
+    assert trainer.step_seconds == (6 + 12) / 2
 
 
 def test_load_model_and_evaluate(root, tmp_path, capsys):
