@@ -62,6 +62,8 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
 def extend_cfg(cfg: CfgNode) -> None:
     """Declare the keys that Dassl does not have: this program's, those of the data sets and of the trainers."""
     datasets.config.extend_cfg(cfg)
+    cfg.MODEL.TEXT_CHUNK = 0  # classes that are encoded at once; 0: as many as fit
+    cfg.MODEL.TEXT_MEMORY = 0.0  # GiB that their activations may take; 0: half of what is free
     cfg.TRAIN.OVERWRITE = False  # do a finished run again
     cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from
     for name in TRAINER_REGISTRY.registered_names():

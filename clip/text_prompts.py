@@ -10,6 +10,7 @@ therefore a small forest: R roots, and under every root C branches, one for each
 The roots' and branches' tokens are computed once each; padding is not computed at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,14 @@ class Layout:
     @property
     def longest_root(self) -> int:
         return max(self.roots)
+
+    def select(self, classes: Sequence[int]) -> "Layout":
+        """The layout of these classes alone, in this order."""
+        branches, ends, tokens = (
+            tuple(part[c] for c in classes) if part else ()
+            for part in (self.branches, self.ends, self.tokens)
+        )
+        return Layout(self.roots, branches, ends, tokens)
 
     @property
     def starts(self) -> Tensor:
@@ -100,6 +109,13 @@ class TextPrompts:
     root: Tensor
     branch: Tensor
     layout: Layout
+
+    def select(self, classes: Sequence[int]) -> "TextPrompts":
+        """The forest with the branches of these classes alone, in this order; gradients reach the whole one."""
+        starts = self.layout.starts.tolist()
+        tokens = [t for c in classes for t in range(starts[c], starts[c] + self.layout.branches[c])]
+        index = torch.tensor(tokens, device=self.branch.device)
+        return TextPrompts(self.root, self.branch.index_select(-2, index), self.layout.select(classes))
 
 
 def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:

@@ -79,7 +79,7 @@ class MMTPAModel(PromptModel):
         return self.projection(self.context.ctx, self.context.deep_prompts())
 
     def encode_texts(self) -> Texts:
-        points, tokens = self.clip.text(*self.text_prompts())
+        points, tokens = self.text_features()
         lengths = torch.tensor(self.context.layout.tokens)
         return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
 

@@ -42,7 +42,7 @@ class PLOTModel(PromptModel):
         self.context = TextContext(clip, classnames, n_ctx, sentences=[words] * options.N, position=position)
 
     def encode_texts(self) -> Texts:
-        prompts = self.clip.text(*self.text_prompts()).summary
+        prompts = self.text_features().summary
         return Texts(unit(prompts), prompts.float().mean(dim=1))
 
     def logits(self, images: Tensor, texts: Texts) -> Tensor:

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP, TextPrompts
+from clip import CLIP, TextFeatures, TextPrompts
+
+from .class_texts import ClassTexts
 
 #: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
 Prompts = tuple[Tensor | None, Tensor | None]
@@ -40,6 +42,7 @@ class PromptModel(nn.Module):
         super().__init__()
         self.__dict__["clip"] = clip
         self.about = {"backbone": clip.name, "backbone_hash": clip.hash}
+        self.class_texts = ClassTexts(clip.text, cfg)
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
         """The prompts of all classes, and the deep ones (D - 1, R, n, w)."""
@@ -49,9 +52,13 @@ class PromptModel(nn.Module):
         """Shallow and deep visual prompts; none unless a method has them."""
         return None, None
 
+    def text_features(self) -> TextFeatures:
+        """Features of the class texts, C classes with R prompts each: the way to encode ``text_prompts``."""
+        return self.class_texts.encode(*self.text_prompts())
+
     def encode_texts(self) -> Any:
         """All that ``logits`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
-        return self.clip.text(*self.text_prompts()).summary[:, 0]
+        return self.text_features().summary[:, 0]
 
     def encode_images(self, images: Tensor) -> Tensor:
         """(B, d) summaries of images (B, 3, H, W)."""

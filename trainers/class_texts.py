@@ -1,0 +1,134 @@
+"""The one way from a method's prompts to the features of its class texts.
+
+The classes go through the text tower in chunks when their activations would not fit: each chunk's are computed again in
+the backward pass, so memory holds those of one chunk at a time, and the gradient stays exact.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from yacs.config import CfgNode
+
+from clip import TextFeatures, TextPrompts, TextTower
+
+GIB = 2**30
+
+
+class ClassTexts:
+    """Encodes class texts within a memory budget.
+
+    Args:
+        tower: the text tower.
+        cfg: its ``MODEL.TEXT_CHUNK`` is the number of classes that are encoded at once, 0: as many as
+            ``MODEL.TEXT_MEMORY`` GiB of activations allow, 0 of these: half of the memory that is free.
+
+    Raises:
+        ValueError: either is negative.
+    """
+
+    def __init__(self, tower: TextTower, cfg: CfgNode) -> None:
+        self.tower = tower
+        self.chunk, self.memory = cfg.MODEL.get("TEXT_CHUNK", 0), cfg.MODEL.get("TEXT_MEMORY", 0.0)
+        for key, value in (("TEXT_CHUNK", self.chunk), ("TEXT_MEMORY", self.memory)):
+            if value < 0:
+                raise ValueError(f"MODEL.{key} is {value}, 0 (decided by itself) or more is needed")
+        self._fitting: dict[bool, int] = {}
+
+    def encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
+        """What the tower returns for all classes of the prompts.
+
+        Raises:
+            ValueError: the memory does not hold the texts of a single class.
+        """
+        count = len(prompts.layout.branches)
+        size = self.chunk or self._classes_that_fit(prompts, deep)
+        if size >= count:
+            return self.tower(prompts, deep)
+        size = math.ceil(count / math.ceil(count / size))  # as equal as they can be
+        parts = []
+        for start in range(0, count, size):
+            part = prompts.select(range(start, min(start + size, count)))
+            if torch.is_grad_enabled():
+                parts.append(
+                    checkpoint(self.tower, part, deep, use_reentrant=False, preserve_rng_state=False)
+                )
+            else:
+                parts.append(self.tower(part, deep))
+        return join(parts)
+
+    def _classes_that_fit(self, prompts: TextPrompts, deep: Tensor | None) -> int:
+        """Decided once for training and once for evaluation, so that a run's steps are alike."""
+        training = torch.is_grad_enabled()
+        if training not in self._fitting:
+            shared, each, longest = activation_bytes(self.tower, prompts, deep)
+            if not training:  # two blocks' worth at a time
+                shared, each, longest = (2 * part / self.tower.depth for part in (shared, each, longest))
+            budget = self.memory * GIB or free_memory(prompts.root.device) / 2
+            if shared + longest > budget:
+                given = (
+                    f"MODEL.TEXT_MEMORY is {self.memory} GiB" if self.memory else "half of the free memory"
+                )
+                raise ValueError(
+                    f"{given}{'' if self.memory else f' is {budget / GIB:.3g} GiB'}, the texts of one class take "
+                    f"{(shared + longest) / GIB:.3g} GiB: more memory, fewer prompts or a smaller backbone is needed"
+                )
+            self._fitting[training] = int((budget - shared) / each)
+        return max(1, self._fitting[training])
+
+
+def join(parts: list[TextFeatures]) -> TextFeatures:
+    """The features of all classes from those of consecutive ones; token sets are as long as the longest of all."""
+    summary = torch.cat([part.summary for part in parts])
+    tokens = [part.tokens for part in parts if part.tokens is not None]
+    if not tokens:
+        return TextFeatures(summary, None)
+    longest = max(part.shape[2] for part in tokens)
+    padded = [torch.cat([t, t[:, :, -1:].expand(-1, -1, longest - t.shape[2], -1)], dim=2) for t in tokens]
+    return TextFeatures(summary, torch.cat(padded))
+
+
+def activation_bytes(
+    tower: TextTower, prompts: TextPrompts, deep: Tensor | None
+) -> tuple[float, float, float]:
+    """What a training step keeps of the text tower's pass, measured on the longest class.
+
+    Returns:
+        bytes of what the classes share, of an average class and of the longest one.
+    """
+    lengths = prompts.layout.branches
+    longest = lengths.index(max(lengths))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
+    probe = replace(prompts, root=prompts.root.detach().requires_grad_(), branch=prompts.branch.detach())
+    kept = []
+    for classes in ([longest], [longest, longest]):
+        sizes: dict[int, int] = {}
+
+        def note(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            features = tower.forward(probe.select(classes), None if deep is None else deep.detach())
+        kept.append(sum(sizes.values()))
+        del features
+    one = float(kept[1] - kept[0])
+    return kept[0] - one, one * sum(lengths) / len(lengths) / max(lengths), one
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can still be taken on a device; infinitely many where the system does not tell."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    about = Path("/proc/meminfo")
+    lines = about.read_text().splitlines() if about.is_file() else []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024.0 * int(line.split()[1])
+    return math.inf
