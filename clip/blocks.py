@@ -6,9 +6,12 @@ positions attend to which, and which positions the rest of the network still nee
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
+
+_SLOPE = 1.702  #: s of QuickGELU
 
 
 def require_plain(blocks: Any, tower: str) -> None:
@@ -29,15 +32,30 @@ def layer_norm(x: Tensor, norm: Any) -> Tensor:
     return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps).to(x.dtype)
 
 
-def heads(block: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """First half: queries, keys and values of x (B, T, w), each (B, H, T, w / H)."""
+def project(block: Any, x: Tensor) -> Tensor:
+    """First half: queries, keys and values of x (B, T, w) side by side, (B, T, 3 w)."""
     attention = block.attn
-    qkv = F.linear(layer_norm(x, block.ln_1), attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = qkv.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    return F.linear(layer_norm(x, block.ln_1), attention.in_proj_weight, attention.in_proj_bias)
+
+
+def heads(block: Any, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The queries, keys and values in (B, T, 3 w), each (B, H, T, w / H)."""
+    q, k, v = qkv.unflatten(-1, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
     return q, k, v
 
 
 def finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     """Second half: x (B, T, w) and the attended values (B, H, T, w / H) of the same positions -> (B, T, w)."""
     x = x + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
-    return x + block.ls_2(block.mlp(layer_norm(x, block.ln_2)))
+    return x + block.ls_2(_feed_forward(block.mlp, layer_norm(x, block.ln_2)))
+
+
+def _feed_forward(mlp: Any, x: Tensor) -> Tensor:
+    """OpenAI's activation, x sigmoid(s x), is silu(s x) / s: one pass over the wide layer instead of three, of which
+    only the input is kept for the gradient. The factors go to where the layer is narrow.
+    """
+    widen, activation, narrow = mlp
+    if not isinstance(activation, QuickGELU):
+        return mlp(x)
+    hidden = F.silu(F.linear(x * _SLOPE, widen.weight, widen.bias * _SLOPE))
+    return torch.add(narrow.bias, F.linear(hidden, narrow.weight), alpha=1 / _SLOPE)

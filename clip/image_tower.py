@@ -8,7 +8,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .blocks import finish, heads, layer_norm, require_plain
+from .blocks import finish, heads, layer_norm, project, require_plain
 
 
 class ImageFeatures(NamedTuple):
@@ -76,24 +76,28 @@ class ImageTower(nn.Module):
         start = visual.class_embedding.to(dtype).expand(len(images), 1, -1)
         x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(dtype)
 
-        copies = 1 if prompts is None else len(prompts)
-        x = x[:, None].expand(-1, copies, -1, -1)
-        if prompts is not None:
-            x = torch.cat([x, prompts.to(x.dtype).expand(len(images), -1, -1, -1)], dim=2)
-        x = layer_norm(x.flatten(0, 1), visual.ln_pre)
+        # what enters the first block is the same for all copies of an image, and for all images under a prompt
+        images_only = layer_norm(x, visual.ln_pre)
+        prompts_only = None if prompts is None else layer_norm(prompts.to(x.dtype), visual.ln_pre)
+        x = _join(images_only, prompts_only)
 
         blocks = visual.transformer.resblocks
         for i, block in enumerate(blocks):
             if deep is not None and 0 < i <= len(deep):
                 fresh = deep[i - 1].to(x.dtype).repeat(len(images), 1, 1)
                 x = torch.cat([x[:, : -fresh.shape[1]], fresh], dim=1)
-            q, k, v = heads(block, x)
+            if i:
+                qkv = project(block, x)
+            else:
+                of_prompts = None if prompts_only is None else project(block, prompts_only)
+                qkv = _join(project(block, images_only), of_prompts)
+            q, k, v = heads(block, qkv)
             if block is blocks[-1] and not tokens:
                 x, q = x[:, :1], q[:, :, :1]
             x = finish(block, x, F.scaled_dot_product_attention(q, k, v))
 
         x = layer_norm(x, visual.ln_post) @ visual.proj.to(x.dtype)
-        x = x.unflatten(0, (-1, copies))
+        x = x.unflatten(0, (len(images), -1))
         return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
 
     def _dtype(self) -> torch.dtype:
@@ -102,6 +106,14 @@ class ImageTower(nn.Module):
     def _require_promptable(self) -> None:
         if self.obstacle is not None:
             raise ValueError(f"visual prompts need a plain ViT, this image tower is not one: {self.obstacle}")
+
+
+def _join(images: Tensor, prompts: Tensor | None) -> Tensor:
+    """(B, P, c) and (M, n, c) -> (B * M, P + n, c), every image with every prompt; without prompts the images."""
+    if prompts is None:
+        return images
+    pairs = (images[:, None].expand(-1, len(prompts), -1, -1), prompts.expand(len(images), -1, -1, -1))
+    return torch.cat(pairs, dim=2).flatten(0, 1)
 
 
 def _attention_pool_all(visual: Any, images: Tensor) -> ImageFeatures:

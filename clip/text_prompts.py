@@ -66,24 +66,6 @@ class Layout:
         root = torch.arange(self.longest_root)
         return torch.stack([torch.cat([root, (length + inside).minimum(limit)]) for length in self.roots])
 
-    def padded(self) -> Tensor:
-        """(C, S) index of each branch's tokens among the T, S the longest; behind a branch its last token again."""
-        steps = torch.arange(max(self.branches))
-        last = torch.tensor(self.branches)[:, None] - 1
-        return self.starts[:, None] + torch.minimum(steps, last)
-
-    def packed(self) -> Tensor:
-        """(T,) where the branches' tokens stand in the padded (C * S)."""
-        longest = max(self.branches)
-        return torch.cat([c * longest + torch.arange(n) for c, n in enumerate(self.branches)])
-
-    def visible(self) -> Tensor:
-        """(R, S, K + S) True where a branch's token may look: all of its root, and its branch up to itself."""
-        longest = max(self.branches)
-        root = torch.arange(self.longest_root) < torch.tensor(self.roots)[:, None]
-        own = torch.ones(longest, longest, dtype=torch.bool).tril()
-        return torch.cat([root[:, None].expand(-1, longest, -1), own.expand(len(self.roots), -1, -1)], dim=-1)
-
     def read_out(self) -> Tensor:
         """(R, C, L) index among the K + T of each class's first ``tokens`` outputs; behind them the last again."""
         steps = torch.arange(max(self.tokens))
@@ -112,10 +94,11 @@ class TextPrompts:
 
     def select(self, classes: Sequence[int]) -> "TextPrompts":
         """The forest with the branches of these classes alone, in this order; gradients reach the whole one."""
-        starts = self.layout.starts.tolist()
-        tokens = [t for c in classes for t in range(starts[c], starts[c] + self.layout.branches[c])]
-        index = torch.tensor(tokens, device=self.branch.device)
-        return TextPrompts(self.root, self.branch.index_select(-2, index), self.layout.select(classes))
+        layout = self.layout.select(classes)
+        shift = self.layout.starts[list(classes)] - layout.starts  # from where a branch's tokens come
+        index = torch.arange(sum(layout.branches)) + shift.repeat_interleave(torch.tensor(layout.branches))
+        branch = self.branch.index_select(-2, index.to(self.branch.device))
+        return TextPrompts(self.root, branch, layout)
 
 
 def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:

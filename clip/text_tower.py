@@ -1,5 +1,7 @@
 """CLIP's text tower with context tokens and deep text prompts."""
 
+from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -7,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import finish, heads, layer_norm, require_plain
+from .blocks import finish, heads, layer_norm, project, require_plain
+from .branch_attention import Groups, attend
 from .text_prompts import Layout, TextPrompts, split_texts
 
 
@@ -75,81 +78,83 @@ class TextTower(nn.Module):
         layout, dtype = prompts.layout, self.transformer.get_cast_dtype()
         at = _indices(layout, prompts.root.device)
         n_roots, n_shared, _ = prompts.root.shape
+        summary_only = not layout.tokens
 
-        x = torch.cat([prompts.root, prompts.branch.expand(n_roots, -1, -1)], dim=1)
-        x = (x + self.positional_embedding[at.positions]).to(dtype)
+        root = (prompts.root + self.positional_embedding[at.root_positions]).to(dtype)
+        branch = prompts.branch.index_select(-2, at.order)
+        branch = (branch + self.positional_embedding[at.branch_positions]).to(dtype)
+        x = _join(root, branch)
 
         blocks = self.transformer.resblocks
         for i, block in enumerate(blocks):
             if deep is not None and 0 < i <= len(deep):
                 fresh = deep[i - 1].to(x.dtype)
                 x = torch.cat([x[:, :1], fresh, x[:, 1 + fresh.shape[1] :]], dim=1)
-            q, k, v = heads(block, x)
-            keys, values = _along_branches(k, n_shared, at), _along_branches(v, n_shared, at)
-            if block is blocks[-1] and not layout.tokens:
-                q, x = q[:, :, n_shared + at.ends], x[:, n_shared + at.ends]
-                q = q.transpose(1, 2).flatten(0, 1)[:, :, None]  # one query each: (R * C, H, 1, w / H)
-                own = F.scaled_dot_product_attention(q, keys, values, attn_mask=at.visible_from_ends)
-                attended = own[:, :, 0].unflatten(0, (n_roots, -1)).transpose(1, 2)
+            # what enters the first block is the same under all roots, and mostly frozen: no gradient is needed there
+            qkv = project(block, x) if i else _join(project(block, root), project(block, branch))
+            q, k, v = heads(block, qkv)
+            if summary_only and block is blocks[-1]:
+                ends = n_shared + at.ends
+                x, q = x[:, ends], q[:, :, ends]
+                attended = attend(q, k, v, at.groups, at.padding, ends_only=True)
             else:
-                shared = [part[:, :, :n_shared] for part in (q, k, v)]
-                root = F.scaled_dot_product_attention(shared[0], shared[1], shared[2], is_causal=True)
-                q = _pad(q, n_shared, at).flatten(0, 1)
-                own = F.scaled_dot_product_attention(q, keys, values, attn_mask=at.visible)
-                own = own.unflatten(0, (n_roots, -1)).permute(0, 2, 1, 3, 4).flatten(2, 3)[:, :, at.packed]
-                attended = torch.cat([root, own], dim=2)
+                own = attend(q, k, v, at.groups, at.padding)
+                q, k, v = (part[:, :, :n_shared] for part in (q, k, v))
+                attended = torch.cat([F.scaled_dot_product_attention(q, k, v, is_causal=True), own], dim=2)
             x = finish(block, x, attended)
 
         x = layer_norm(x, self.ln_final)
         if self.text_projection is not None:
             linear = isinstance(self.text_projection, nn.Linear)
             x = self.text_projection(x) if linear else x @ self.text_projection.to(x.dtype)
-        if not layout.tokens:
-            return TextFeatures(x.transpose(0, 1), None)
+        if summary_only:
+            return TextFeatures(x[:, at.rank].transpose(0, 1), None)
         rows = torch.arange(n_roots, device=x.device)[:, None, None]
         tokens = x[rows, at.read_out].transpose(0, 1)
-        return TextFeatures(x[:, n_shared + at.ends].transpose(0, 1), tokens)
+        return TextFeatures(x[:, n_shared + at.ends[at.rank]].transpose(0, 1), tokens)
 
 
 class _Indices(NamedTuple):
-    """A layout's index tensors on a device (see the methods of Layout)."""
+    """Where a layout's tokens stand when its classes are sorted by length, as index tensors on a device."""
 
-    positions: Tensor
-    ends: Tensor  # (C,) of the end-of-text tokens among the T
-    padded: Tensor
-    packed: Tensor
-    visible: Tensor  # (R * C, 1, S, K + S), for attention
-    visible_from_ends: Tensor  # (R * C, 1, 1, K + S)
-    read_out: Tensor | None
+    order: Tensor  # (T,) which of the branches' tokens stands there
+    groups: Groups
+    root_positions: Tensor  # (R, K) in the text
+    branch_positions: Tensor  # (R, T) in the text, or (1, T) where roots are equally long
+    padding: Tensor | None  # (R, K) of roots shorter than K
+    ends: Tensor  # (C,) of the sorted classes' ends of text among the T
+    rank: Tensor  # (C,) of each class among the sorted ones
+    read_out: Tensor | None  # (R, C, L)
 
 
 @lru_cache(maxsize=32)
 def _indices(layout: Layout, device: torch.device) -> _Indices:
-    n_classes, n_roots = len(layout.branches), len(layout.roots)
-    ends = torch.tensor(layout.ends)
-    visible = layout.visible()
-    indices = _Indices(
-        positions=layout.positions(),
-        ends=layout.starts + ends,
-        padded=layout.padded(),
-        packed=layout.packed(),
-        visible=visible[:, None, None].expand(-1, n_classes, -1, -1, -1).flatten(0, 1),
-        visible_from_ends=visible[:, ends].reshape(n_roots * n_classes, 1, 1, -1),
-        read_out=layout.read_out() if layout.tokens else None,
-    )
-    return _Indices(*(None if index is None else index.to(device) for index in indices))  # type: ignore[arg-type]
+    # what stands behind the end of text is needed only for its output
+    lengths = layout.branches if layout.tokens else tuple(end + 1 for end in layout.ends)
+    classes = sorted(range(len(lengths)), key=lengths.__getitem__)
+    rank = torch.tensor(classes).argsort()
+    by_length = replace(layout, branches=lengths).select(classes)
+    counts = torch.tensor(by_length.branches)
+    shift = layout.starts[classes] - by_length.starts
+    positions = by_length.positions()
+    equal = len(set(layout.roots)) == 1
+    root = torch.arange(layout.longest_root)
+    tensors = {
+        "order": torch.arange(len(positions[0]) - len(root)) + shift.repeat_interleave(counts),
+        "root_positions": positions[:, : len(root)],
+        "branch_positions": positions[: 1 if equal else None, len(root) :],
+        "padding": None if equal else root >= torch.tensor(layout.roots)[:, None],
+        "ends": by_length.starts + torch.tensor(by_length.ends),
+        "rank": rank,
+        "read_out": by_length.read_out()[:, rank] if layout.tokens else None,
+    }
+    on_device = {name: None if index is None else index.to(device) for name, index in tensors.items()}
+    return _Indices(groups=tuple(Counter(by_length.branches).items()), **on_device)  # type: ignore[arg-type]
 
 
-def _pad(x: Tensor, n_shared: int, at: _Indices) -> Tensor:
-    """(R, H, K + T, c) -> (R, C, H, S, c), the branches side by side."""
-    return x[:, :, n_shared + at.padded].transpose(1, 2)
-
-
-def _along_branches(x: Tensor, n_shared: int, at: _Indices) -> Tensor:
-    """(R, H, K + T, c) -> (R * C, H, K + S, c), the tokens along each path from root to leaf."""
-    own = _pad(x, n_shared, at)
-    root = x[:, None, :, :n_shared].expand(-1, own.shape[1], -1, -1, -1)
-    return torch.cat([root, own], dim=3).flatten(0, 1)
+def _join(root: Tensor, branch: Tensor) -> Tensor:
+    """(R, K, c) and (R or 1, T, c) -> (R, K + T, c)."""
+    return torch.cat([root, branch.expand(len(root), -1, -1)], dim=1)
 
 
 def require_causal(text: Any) -> None:

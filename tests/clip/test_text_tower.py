@@ -176,6 +176,25 @@ def test_embeddings_are_the_tables(weights, towers):
     assert (towers.text.width, towers.text.depth, towers.text.context_length) == (128, 3, 77)
 
 
+def test_a_long_name_costs_its_own_tokens_only(towers):
+    """What is kept for the gradient grows with the tokens; nothing is padded to the longest name."""
+
+    def kept_bytes(*lengths: int) -> int:
+        root, branch = make_prompts(Layout((5,), lengths, tuple(n - 1 for n in lengths)), towers.text.width)
+        sizes = {}
+
+        def note(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            towers.text(TextPrompts(root, branch, Layout((5,), lengths, tuple(n - 1 for n in lengths))))
+        return sum(sizes.values())
+
+    short = kept_bytes(*[3] * 20)
+    assert kept_bytes(*[3] * 20, 30) - short < 1.5 * (kept_bytes(*[3] * 30) - short)
+
+
 def test_only_prompts_get_gradients(towers):
     layout = LAYOUTS["tokens"]
     root, branch = make_prompts(layout, towers.text.width)
@@ -255,9 +274,6 @@ def test_the_layout_of_a_forest():
     assert layout.longest_root == 3
     assert layout.starts.tolist() == [0, 2]
     assert layout.positions().tolist() == [[0, 1, 2, 3, 4, 3, 4, 5, 6], [0, 1, 2, 2, 3, 2, 3, 4, 5]]
-    assert layout.padded().tolist() == [[0, 1, 1, 1], [2, 3, 4, 5]]
-    assert layout.packed().tolist() == [0, 1, 4, 5, 6, 7]
-    assert layout.visible()[1, 1].tolist() == [True, True, False, True, True, False, False]
     assert layout.read_out().tolist() == [
         [[0, 1, 2, 3, 3, 3], [0, 1, 2, 5, 6, 7]],
         [[0, 1, 3, 4, 4, 4], [0, 1, 5, 6, 7, 8]],
