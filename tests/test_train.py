@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import train
+from tests.interruption import at_touch
 from tools.record import read_record
 
 
@@ -21,19 +22,12 @@ def changed(arguments: list[object], **replacements: object) -> list[object]:
     return arguments
 
 
-def start(root: Path, arguments: list[object], cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start train.py as a program."""
+def run_program(
+    root: Path, arguments: list[object], env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run train.py as a program."""
     words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
-    return subprocess.Popen(words, cwd=cwd or root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_epoch(process: subprocess.Popen[str], epoch: int) -> None:
-    """Read the program's lines until it has reached the epoch."""
-    assert process.stdout
-    for line in process.stdout:
-        if line.startswith(f"epoch [{epoch}/"):
-            return
-    raise AssertionError(f"ended before epoch {epoch}: {process.stderr.read() if process.stderr else ''}")
+    return subprocess.run(words, cwd=cwd or root, env=env, capture_output=True, text=True)
 
 
 # What a run leaves
@@ -83,9 +77,8 @@ def test_no_train_builds_and_leaves_no_record(run_train, short_run, tmp_path):
 def test_it_runs_from_another_folder(root, short_run, tmp_path):
     arguments = [root / word if str(word).startswith("configs/") else word for word in short_run]
     arguments = changed(arguments, output_dir="here")
-    process = start(root, arguments, cwd=tmp_path)
-    _, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    ran = run_program(root, arguments, cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
     assert read_record(tmp_path / "here")["metrics"]
 
 
@@ -127,11 +120,12 @@ def test_after_a_kill_resume_gives_the_same_result(root, run_train, short_run, t
     long = [*short_run, "OPTIM.MAX_EPOCH", 5, "TRAIN.RESUME_INTERVAL", 0.0, "TRAIN.PRINT_FREQ", 1]
     assert run_train(*changed(long, output_dir=tmp_path / "straight")).code == 0
 
-    process = start(root, long)
-    wait_for_epoch(process, epoch)
-    process.kill()
-    process.communicate()
-    assert not (tmp_path / "run" / "result.json").exists()
+    # It is written before the first epoch, and after each; touched twice each time.
+    environment = at_touch(2 * epoch + 1, tmp_path / "run", "kill run", tmp_path / "killed", "resume.pth.tar")
+    ran = run_program(root, long, environment)
+    assert ran.returncode == -signal.SIGKILL
+    assert f"epoch [{epoch}/5]" in ran.stdout
+    assert f"epoch [{epoch + 1}/5]" not in ran.stdout
     ended = run_train("--resume", tmp_path / "run", *long)
     assert (ended.code, ended.err) == (0, "")
     assert "epoch [5/5]" in ended.out
@@ -151,14 +145,12 @@ def test_after_a_kill_resume_gives_the_same_result(root, run_train, short_run, t
 
 
 def test_ctrl_c_is_one_line_that_says_how_to_continue(root, short_run, tmp_path):
-    process = start(root, [*short_run, "OPTIM.MAX_EPOCH", 500, "TRAIN.PRINT_FREQ", 1])
-    wait_for_epoch(process, 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert len(err.splitlines()) == 1
-    assert err.startswith("interrupted: in epoch ")
-    assert f"--resume {tmp_path / 'run'}" in err
+    environment = at_touch(5, tmp_path / "run", "interrupt run", tmp_path / "interrupted", "resume.pth.tar")
+    ran = run_program(root, [*short_run, "TRAIN.RESUME_INTERVAL", 0.0], environment)
+    assert ran.returncode == 130
+    assert ran.stderr == (
+        f"interrupted: in epoch 2 of 2; continue with the same command and --resume {tmp_path / 'run'}\n"
+    )
     assert not (tmp_path / "run" / "result.json").exists()
 
 
@@ -287,10 +279,9 @@ def test_an_infinite_loss_stops_the_run(run_train, short_run, tmp_path):
 
 
 def test_a_wrong_input_of_the_program_itself(root, short_run):
-    process = start(root, [*short_run, "OPTIM.LRR", 1])
-    out, err = process.communicate()
-    assert (process.returncode, out) == (2, "")
-    assert err == "error: command line: no config key OPTIM.LRR; the nearest is OPTIM.LR\n"
+    ran = run_program(root, [*short_run, "OPTIM.LRR", 1])
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "error: command line: no config key OPTIM.LRR; the nearest is OPTIM.LR\n"
 
 
 # CoOp's interface
@@ -324,25 +315,19 @@ def test_later_settings_win(tmp_path, root, monkeypatch):
 # The original Dassl
 
 
-def run_with_dassl(root: Path, arguments: list[object], dassl: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
-    environment = {**os.environ, "DASSL_PATH": str(dassl)}
-    return subprocess.run(words, capture_output=True, text=True, cwd=root, env=environment)
-
-
 def test_another_dassl_is_used_and_named(root, short_run, tmp_path):
     import shutil
 
     shutil.copytree(root / "dassl", tmp_path / "other" / "dassl")
     with (tmp_path / "other" / "dassl" / "__init__.py").open("a") as file:
         file.write('\n__version__ = "0.6.3-other"\n')
-    ran = run_with_dassl(root, short_run, tmp_path / "other")
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path / "other")})
     assert (ran.returncode, ran.stderr) == (0, "")
     assert f"Using the Dassl in {tmp_path / 'other'} (DASSL_PATH)" in ran.stdout
     assert read_record(tmp_path / "run")["versions"]["dassl"] == "0.6.3-other"
 
 
 def test_a_dassl_path_without_dassl_is_one_line(root, short_run, tmp_path):
-    ran = run_with_dassl(root, short_run, tmp_path)
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)})
     assert ran.returncode == 2
     assert ran.stderr == f"error: DASSL_PATH {tmp_path} holds no dassl package\n"

@@ -36,14 +36,20 @@ stop() {
     done
 }
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
+free_ports() {
+    python3 -c '
+import socket
+sockets = [socket.socket(), socket.socket()]
+for one in sockets:
+    one.bind(("", 0))
+print(*(one.getsockname()[1] for one in sockets))'
 }
 
 start() {
-    local node memory
+    local node memory controller_port node_port
     node="$(hostname -s)"
     memory="$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+    read -r controller_port node_port < <(free_ports)
     mkdir -p "$folder"/{state,spool,log}
     chmod 755 "$folder"
     head -c 128 /dev/urandom >"$folder/munge.key"
@@ -52,8 +58,8 @@ start() {
 ClusterName=test
 SlurmctldHost=$node(127.0.0.1)
 SlurmUser=root
-SlurmctldPort=$(free_port)
-SlurmdPort=$(free_port)
+SlurmctldPort=$controller_port
+SlurmdPort=$node_port
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
 CredType=cred/munge
@@ -64,6 +70,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
 ReturnToService=2
 RebootProgram=/bin/true
 KillWait=5
@@ -76,7 +83,7 @@ SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd.log
-NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory State=UNKNOWN
+NodeName=$node NodeAddr=127.0.0.1 Sockets=$(nproc) CoresPerSocket=1 ThreadsPerCore=1 RealMemory=$memory State=UNKNOWN
 PartitionName=test Nodes=$node Default=YES MaxTime=INFINITE State=UP
 CONF
     trap stop ERR
@@ -85,7 +92,7 @@ CONF
     export SLURM_CONF="$folder/slurm.conf"
     slurmctld
     slurmd -N "$node"
-    for _ in {1..200}; do
+    for _ in {1..600}; do
         if [[ "$(sinfo --noheader --format=%t 2>/dev/null)" == idle ]]; then
             return
         fi

@@ -1,5 +1,7 @@
 """Folders of records as train.py leaves them, with accuracies of one's choice."""
 
+import itertools
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,12 @@ from tools import catalogue
 from tools.protocols import Run
 from tools.record import SCHEMA, write_record
 
-COUNT = [0]
+_seconds = itertools.count()  # each record is a second later than the one before it
 
 
 def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Path:
     """Write the record of `run` with `accuracy` into its folder; returns the record's path."""
-    COUNT[0] += 1
+    started = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=next(_seconds))
     settings = dict(zip(run.settings[::2], run.settings[1::2]))
     learns = not run.trainer.startswith("Zeroshot")
     backbone = changes.get("backbone", "ViT-B/16")
@@ -51,8 +53,8 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
         },
         "trainable_parameters": 8192 * learns,
         "time": {
-            "started": f"2026-01-01T00:00:{COUNT[0] % 60:02d}+00:00",
-            "finished": "2026-01-01T01:00:00+00:00",
+            "started": started.isoformat(),
+            "finished": (started + timedelta(minutes=1)).isoformat(),
             "setup_seconds": 2.0,
             "run_seconds": 60.0 + run.seed,
         },

@@ -3,18 +3,20 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.interruption import at_touch
+
 KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
-EPOCHS = 20 * KILLS  # so many that there is something to interrupt each time
+# At which touch of its folder, at most, a run is killed. Beginning takes 12, each epoch two at least, so no
+# start gets through more than TOUCHES / 2 epochs, and there is something left to kill each time.
+TOUCHES = 30
+EPOCHS = TOUCHES // 2 * KILLS + 1
 TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPTIM.MAX_EPOCH"]
 
 
@@ -23,7 +25,9 @@ def start(root, data_root):
     """Start the launcher on one shot of the bundled digits: `start(output, protocol, more arguments)`."""
     processes = []
 
-    def start(output, *words, trainer="CoOp/mini", datasets=("handwritten_digits",), epochs=1):
+    def start(
+        output, *words, trainer="CoOp/mini", datasets=("handwritten_digits",), epochs=1, environment=None
+    ):
         command = [sys.executable, root / "tools" / "launch.py", *words, "--trainers", trainer]
         command += ["--datasets", *datasets, "--seeds", 1, "--shots", 1, "--root", data_root]
         command += ["--output", output, "--gpus", "--jobs", 2, "--opts", *TINY, epochs]
@@ -34,6 +38,7 @@ def start(root, data_root):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=environment,
         )
         processes.append(process)
         return process
@@ -45,39 +50,9 @@ def start(root, data_root):
         process.communicate()
 
 
-def ended(process, seconds=300):
+def ended(process, seconds=900):
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
-
-
-def children(pid: int) -> list[int]:
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in path.read_text().split()] if path.exists() else []
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("did not happen")
-
-
-def first_child(launcher) -> int:
-    """The process id of its first run, 0 where it has ended without one."""
-    return wait_for(lambda: children(launcher.pid) or (launcher.poll() is not None and [0]))[0]
-
-
-def stop(pid: int) -> bool:
-    """Halt a process where it stands; False where there is none any more."""
-    state = Path(f"/proc/{pid}/status")
-    try:
-        os.kill(pid, signal.SIGSTOP)
-        wait_for(lambda: re.search(r"^State:\s+[TZ]", state.read_text(), re.MULTILINE))
-        return "State:\tT" in state.read_text()
-    except (ProcessLookupError, FileNotFoundError):
-        return False
 
 
 def results(output):
@@ -98,55 +73,39 @@ def results(output):
     return found
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="where a run does not outlive its killed launcher")
 def test_kills_at_random_moments_change_no_result(start, tmp_path):
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
-    began = time.monotonic()
     code, out, err = ended(start(quiet, "fewshot", epochs=EPOCHS))
-    takes = time.monotonic() - began
     assert code == 0, out + err
     assert "All done (1 run)" in out
 
-    rng = random.Random(time.time_ns())
-    for number in range(KILLS):
-        process = start(killed, "fewshot", epochs=EPOCHS)
-        child = first_child(process)
-        if number == 0:  # surely in the middle, so that surely one start continues
-            wait_for(lambda: any(killed.rglob("resume.pth.tar")))
-        else:
-            time.sleep(rng.uniform(0, takes))
-        if number % 2:
-            process.kill()
-            if child:  # it does not outlive its launcher
-                wait_for(lambda c=child: not Path(f"/proc/{c}").exists())
-        elif process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            code, out, err = ended(process)
-            assert (code, out.count("CRASHED")) in ((130, 0), (0, 0)), out + err
-            assert code == 0 or err.endswith("of 1 run done; the same command continues\n")
-            assert not Path(f"/proc/{child}").exists()
+    def start_killed(mark, number, action, name=""):
+        environment = at_touch(number, killed, action, mark, name)
+        code, out, err = ended(start(killed, "fewshot", epochs=EPOCHS, environment=environment))
+        assert mark.exists(), out + err
+        return code, out, err
 
-    # The child alone: that is a crash, and it is started once more.
-    process = start(killed, "fewshot", epochs=EPOCHS)
-    child = first_child(process)
-    time.sleep(rng.uniform(0, takes / 2))
-    stopped = stop(child)
-    finished = any(killed.rglob("result.json"))  # a kill after its last word is no crash
-    if stopped:
-        os.kill(child, signal.SIGKILL)
-    code, out, err = ended(process)
+    rng = random.Random(0)
+    for kill in range(KILLS):
+        action = ("interrupt launcher", "kill launcher")[kill % 2]
+        code, out, err = start_killed(tmp_path / f"kill {kill}", rng.randint(1, TOUCHES), action)
+        if action == "kill launcher":
+            assert code == -signal.SIGKILL
+        else:
+            assert (code, out.count("CRASHED")) == (130, 0), out + err
+            assert err.endswith("0 of 1 run done; the same command continues\n")
+
+    # The run alone, at its last touch: that is a crash, and it is started once more.
+    code, out, err = start_killed(tmp_path / "last kill", 1, "kill run", "result.json")
     assert code == 0, out + err
-    assert finished or out.count("killed by SIGKILL; once more") == stopped
+    assert out.count("killed by SIGKILL; once more") == 1
 
     assert len(results(quiet)) == 1
     assert results(killed) == results(quiet)
     (console,) = killed.rglob("console.txt")
-    begun, resumed = (
-        console.read_text().count(text) for text in ("$ python train.py", "(will resume training)")
-    )
-    print(f"begun {begun} times, resumed {resumed} times")
-    assert begun > 1
-    assert resumed > 0
+    assert console.read_text().count("$ python train.py") == KILLS + 2
+    assert console.read_text().count("(will resume training)") > 0
     before = {path: path.read_text() for path in killed.rglob("result.json")}
     code, out, err = ended(start(killed, "fewshot", epochs=EPOCHS))
     assert (code, err) == (0, "")
