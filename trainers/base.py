@@ -13,6 +13,7 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_checkpoint
 
+from . import processes
 from .checkpoint import find_checkpoint, load_learned
 from .prompt_model import PromptModel
 
@@ -54,6 +55,8 @@ class PromptTrainer(TrainerX):
     with loss scaling); bf16 (autocast).
     """
 
+    #: Several processes (torchrun) can train it together; the engine asks.
+    in_many_processes = True
     model_class: type[PromptModel]
     model_name = "prompt_learner"
     section: str
@@ -82,6 +85,7 @@ class PromptTrainer(TrainerX):
         self.model.about["trainer"] = type(self).__name__
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
+        processes.copy_from_first(self.model.parameters())
         print(f"Learnable parameters: {count_num_param(self.model):,}")
         for name, parameter in self.model.named_parameters():
             print(f"  {name} {tuple(parameter.shape)}")
@@ -113,15 +117,19 @@ class PromptTrainer(TrainerX):
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, logits = self.model.loss(images, labels)
-        if self.scaler is None:
-            self.model_backward_and_update(loss)
-        else:
-            self.optim.zero_grad()
-            self.scaler.scale(loss).backward()
-            self.model_update()
+        part = processes.share_of_batch(len(labels), self.device)
+        values = torch.stack([loss.detach(), compute_accuracy(logits, labels)[0][0]])
+        of_batch = processes.total(values * part)
+        self.detect_anomaly(of_batch[0])
+        self.model_backward_and_update(loss * part)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {"loss": loss.item(), "acc": compute_accuracy(logits, labels)[0].item()}
+        return dict(zip(("loss", "acc"), of_batch.tolist()))
+
+    def model_backward(self, loss: Tensor) -> None:
+        """The gradient of the batch's loss, of which ``loss`` is this process's part."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        processes.add_up_gradients(self.model.parameters())
 
     def model_update(self, names: Any = None) -> None:
         if self.scaler is None:

@@ -1,7 +1,9 @@
 """The one way from a method's prompts to the features of its class texts.
 
-The classes go through the text tower in chunks when their activations would not fit: each chunk's are computed again in
-the backward pass, so memory holds those of one chunk at a time, and the gradient stays exact.
+Of several processes each encodes its share of the classes and gets the features of the others (see processes).
+
+Classes go through the text tower in chunks when their activations would not fit: each chunk's are computed again in the
+backward pass, so memory holds those of one chunk at a time, and the gradient stays exact.
 """
 
 import math
@@ -14,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
 from clip import TextFeatures, TextPrompts, TextTower
+
+from . import processes
 
 GIB = 2**30
 
@@ -45,6 +49,18 @@ class ClassTexts:
             ValueError: the memory does not hold the texts of a single class.
         """
         count = len(prompts.layout.branches)
+        if not 1 < processes.count() <= count:
+            return self._encode(prompts, deep)
+        own = self._encode(prompts.select(processes.share(count)), deep)
+        if own.tokens is None:
+            return TextFeatures(processes.gather(own.summary, count), None)
+        tokens = lengthen(own.tokens, max(prompts.layout.tokens))
+        both = processes.gather(torch.cat([own.summary[:, :, None], tokens], dim=2), count)
+        return TextFeatures(both[:, :, 0], both[:, :, 1:])
+
+    def _encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
+        """In one process, in chunks where they are needed."""
+        count = len(prompts.layout.branches)
         size = self.chunk or self._classes_that_fit(prompts, deep)
         if size >= count:
             return self.tower(prompts, deep)
@@ -58,7 +74,11 @@ class ClassTexts:
                 )
             else:
                 parts.append(self.tower(part, deep))
-        return join(parts)
+        summary = torch.cat([part.summary for part in parts])
+        tokens = [
+            lengthen(part.tokens, max(prompts.layout.tokens)) for part in parts if part.tokens is not None
+        ]
+        return TextFeatures(summary, torch.cat(tokens) if tokens else None)
 
     def _classes_that_fit(self, prompts: TextPrompts, deep: Tensor | None) -> int:
         """Decided once for training and once for evaluation, so that a run's steps are alike."""
@@ -80,15 +100,9 @@ class ClassTexts:
         return max(1, self._fitting[training])
 
 
-def join(parts: list[TextFeatures]) -> TextFeatures:
-    """The features of all classes from those of consecutive ones; token sets are as long as the longest of all."""
-    summary = torch.cat([part.summary for part in parts])
-    tokens = [part.tokens for part in parts if part.tokens is not None]
-    if not tokens:
-        return TextFeatures(summary, None)
-    longest = max(part.shape[2] for part in tokens)
-    padded = [torch.cat([t, t[:, :, -1:].expand(-1, -1, longest - t.shape[2], -1)], dim=2) for t in tokens]
-    return TextFeatures(summary, torch.cat(padded))
+def lengthen(tokens: Tensor, length: int) -> Tensor:
+    """Token sets (C, R, L, d) with the last token repeated up to ``length``, as the tower fills up shorter ones."""
+    return torch.cat([tokens, tokens[:, :, -1:].expand(-1, -1, length - tokens.shape[2], -1)], dim=2)
 
 
 def activation_bytes(

@@ -16,6 +16,7 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 
+from . import processes
 from .base import PromptTrainer
 from .coop import CoOp, CoOpModel
 from .zeroshot_texts import zeroshot_texts
@@ -47,21 +48,22 @@ class ProGrad(PromptTrainer):
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, divergence, logits = self.model.losses(images, labels)
-        self.detect_anomaly(loss)
+        part = processes.share_of_batch(len(labels), self.device)
+        values = [loss.detach(), divergence.detach(), compute_accuracy(logits, labels)[0][0]]
+        of_batch = processes.total(torch.stack(values) * part)
+        self.detect_anomaly(of_batch[0])
         parameters = list(self.model.parameters())
         scale = self.scaler.scale if self.scaler else (lambda value: value)
-        fit = torch.autograd.grad(scale(loss), parameters, retain_graph=True)
-        keep = torch.autograd.grad(scale(divergence), parameters)  # only its direction counts
+        fit = processes.add_up(torch.autograd.grad(scale(loss * part), parameters, retain_graph=True))
+        keep = processes.add_up(
+            torch.autograd.grad(scale(divergence * part), parameters)
+        )  # its direction counts
         for parameter, g_fit, g_keep in zip(parameters, fit, keep):
             parameter.grad = aligned(g_fit, g_keep, self.cfg.LOSS.LAMBDA)
         self.model_update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {
-            "loss": loss.item(),
-            "loss_kl": divergence.item(),
-            "acc": compute_accuracy(logits, labels)[0].item(),
-        }
+        return dict(zip(("loss", "loss_kl", "acc"), of_batch.tolist()))
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:

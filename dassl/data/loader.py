@@ -4,20 +4,27 @@ Not on the number of workers, nor on what a worker did before: when an epoch beg
 seed and the order of the images; each image is then read and augmented under random states made from that
 seed and its place in the epoch. So a run that restores the global states at an epoch's start repeats the
 epoch bit by bit.
+
+Nor on the number of processes that share the batches (torchrun): all draw the same epoch. In training each takes its
+part of every batch, in evaluation whole batches in turn.
 """
 
 import copy
+import math
 import random
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from dassl.utils import processes
 
 __all__ = ["EpochLoader"]
 
@@ -34,6 +41,7 @@ class EpochLoader(DataLoader):
         sampler: draws from the global random states when it is iterated.
         num_workers: fewer are started where the shared memory has no room for the batches of all.
         batch_bytes: size of a batch, an estimate.
+        whole_batches: of several processes each gets some batches, not some images of each.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class EpochLoader(DataLoader):
         drop_last: bool = False,
         pin_memory: bool = False,
         batch_bytes: int = 0,
+        whole_batches: bool = False,
     ):
         num_workers = _workers_that_fit(num_workers, batch_bytes)
         super().__init__(
@@ -59,8 +68,11 @@ class EpochLoader(DataLoader):
             # only when it starts its workers.
             generator=torch.Generator(),
         )
-        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last))
+        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last), whole_batches)
         self._sent: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self._iterator is not None and self._dataset_changed():
@@ -87,27 +99,34 @@ class EpochLoader(DataLoader):
 
 
 class _Epoch:
-    """The batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
+    """This process's batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
 
-    def __init__(self, batch_sampler: BatchSampler):
+    def __init__(self, batch_sampler: BatchSampler, whole_batches: bool):
         self.batch_sampler = batch_sampler
+        self.whole_batches = whole_batches
 
     def draw(self) -> None:
         self.seed = int(torch.empty((), dtype=torch.int64).random_())
         self.batches = list(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        return self._pairs(self.seed, self.batches)
+        starts = accumulate(map(len, self.batches), initial=0)
+        return self._pairs(self.seed, list(zip(starts, self.batches)))
 
-    @staticmethod
-    def _pairs(seed: int, batches: list[list[int]]) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        place = 0
-        for batch in batches:
-            yield [(index, (seed, place + i)) for i, index in enumerate(batch)]
-            place += len(batch)
+    def _pairs(
+        self, seed: int, batches: list[tuple[int, list[int]]]
+    ) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        if self.whole_batches:
+            # Where the last round has no batch left, the last one again: the trainer's test() leaves it out.
+            last, count = len(batches) - 1, processes.count()
+            batches = [batches[min(i + processes.rank(), last)] for i in range(0, len(batches), count)]
+        for start, batch in batches:
+            first, own = (0, batch) if self.whole_batches else processes.share(batch)
+            yield [(index, (seed, start + first + i)) for i, index in enumerate(own)]
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        batches = len(self.batch_sampler)
+        return math.ceil(batches / processes.count()) if self.whole_batches else batches
 
 
 class _Seeded(Dataset):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
+from dassl.utils import load_checkpoint, processes, resume_from_checkpoint, save_checkpoint, tolist_if_not
 
 from .resume import ResumeFile, has_finite_weights, load_weights
 
@@ -24,7 +24,12 @@ class TrainerBase:
     A subclass that keeps state beyond its registered models (a running average of weights, a stage)
     returns it from ``get_extra_state`` and takes it back in ``set_extra_state``, so that an interrupted
     run continues exactly.
+
+    One process trains a model. A subclass that several can train together (torchrun; each gets its part of every batch)
+    says so in ``in_many_processes``, and keeps their models equal; only the first process then writes files.
     """
+
+    in_many_processes = False
 
     epoch: int
     num_batches: int
@@ -82,7 +87,7 @@ class TrainerBase:
     ) -> None:
         """Write ``<directory>/<model>/model.pth.tar-<epoch + 1>`` (or ``model_name``) for each model."""
         names = self.get_model_names()
-        for name in names:
+        for name in names if processes.is_first() else []:
             optim, sched = self._optims[name], self._scheds[name]
             save_checkpoint(
                 {
@@ -96,6 +101,7 @@ class TrainerBase:
                 is_best=is_best,
                 model_name=model_name,
             )
+        processes.wait_for_all()
         if names and has_finite_weights(self):
             path = osp.join(directory, names[0], model_name or f"model.pth.tar-{epoch + 1}")
             self._note_good(epoch + 1, path)
@@ -203,7 +209,7 @@ class TrainerBase:
 
     def init_writer(self, log_dir: str) -> None:
         """Open the tensorboard writer, if it is not open."""
-        if self._writer is None:
+        if self._writer is None and processes.is_first():
             # Here, because the import takes seconds and a run that only evaluates needs none of it.
             from torch.utils.tensorboard import SummaryWriter
 

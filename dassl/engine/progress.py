@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dassl.utils import processes
+
 
 def progress_line(trainer: Any, losses: object, batch_time: Any, data_time: Any, learning_rate: float) -> str:
     """Dassl's line: epoch, batch, seconds per batch (last and mean), losses, learning rate, time left."""
@@ -36,7 +38,7 @@ class RunProgress:
         """To be called after each batch, with the epoch's meters."""
         print_freq = trainer.cfg.TRAIN.PRINT_FREQ
         learning_rate = trainer.get_current_lr()
-        on_terminal = sys.stderr.isatty()
+        on_terminal = _on_terminal()
         if (trainer.batch_idx + 1) % print_freq == 0 or trainer.num_batches < print_freq:
             line = progress_line(trainer, losses, batch_time, data_time, learning_rate)
             if not on_terminal:
@@ -70,7 +72,11 @@ class RunProgress:
 
 def evaluation_progress(data_loader: Any, split: str) -> Any:
     """The data loader's batches, with a bar on a terminal."""
-    return _bar(data_loader, desc=f"evaluate {split}", leave=False, disable=not sys.stderr.isatty())
+    return _bar(data_loader, desc=f"evaluate {split}", leave=False, disable=not _on_terminal())
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty() and processes.is_first()
 
 
 def _bar(batches: Any = None, **options: Any) -> tqdm:

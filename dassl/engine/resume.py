@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.utils import load_checkpoint
+from dassl.utils import load_checkpoint, processes
 from dassl.utils.atomic import SUFFIX, atomic_write
 
 from .random_states import get_random_states, set_random_states
@@ -87,9 +87,14 @@ class ResumeFile:
         """To be called just before the first epoch, when nothing else draws random numbers any more."""
         if self.random_states is not None:
             set_random_states(self.random_states)
+        processes.wait_for_all()  # all have read the file
+        if processes.is_first():
+            self._remove_remains()
+        self._write(self.trainer.start_epoch)
+
+    def _remove_remains(self) -> None:
         for remains in glob.glob(osp.join(glob.escape(self.trainer.output_dir), f".{FILE_NAME}.*{SUFFIX}")):
             os.remove(remains)  # of a run that was killed while it wrote
-        self._write(self.trainer.start_epoch)
 
     def epoch_done(self) -> None:
         """To be called after each epoch."""
@@ -100,7 +105,7 @@ class ResumeFile:
 
     def remove(self) -> None:
         """To be called when the run has finished."""
-        if osp.exists(self.path):
+        if processes.is_first() and osp.exists(self.path):
             os.remove(self.path)
 
     def _write(self, epoch: int) -> None:
@@ -116,8 +121,9 @@ class ResumeFile:
             "extra": trainer.get_extra_state(),
             "random": get_random_states(),
         }
-        with atomic_write(self.path, "wb") as file:
-            torch.save(state, file)
+        if processes.is_first():
+            with atomic_write(self.path, "wb") as file:
+                torch.save(state, file)
         self.written_at = time.monotonic()
 
     def _identity(self) -> dict[str, Any]:
@@ -142,7 +148,7 @@ class ResumeFile:
         for name in self.trainer._models:
             source = osp.join(directory, name, "model-best.pth.tar")
             target = osp.join(self.trainer.output_dir, name, "model-best.pth.tar")
-            if osp.isfile(source) and not osp.exists(target):
+            if processes.is_first() and osp.isfile(source) and not osp.exists(target):
                 os.makedirs(osp.dirname(target), exist_ok=True)
                 shutil.copyfile(source, target)
 

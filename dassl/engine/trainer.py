@@ -17,7 +17,14 @@ from yacs.config import CfgNode
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, mkdir_if_missing
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    count_num_param,
+    load_pretrained_weights,
+    mkdir_if_missing,
+    processes,
+)
 
 from .base import TrainerBase
 from .progress import RunProgress, evaluation_progress
@@ -40,6 +47,10 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.check_cfg(cfg)
+        if processes.count() > 1 and not self.in_many_processes:
+            raise ValueError(
+                f"{type(self).__name__} trains in one process, not in {processes.count()}: start it without torchrun"
+            )
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
@@ -47,7 +58,8 @@ class SimpleTrainer(TrainerBase):
         self.cfg = cfg
         self._progress = RunProgress()
         self._step_times: list[float] = []
-        self.build_data_loader()
+        with processes.first_goes_first():  # it may write draws and splits
+            self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
         self.best_result = -math.inf
@@ -96,7 +108,8 @@ class SimpleTrainer(TrainerBase):
             FileNotFoundError: ``cfg.RESUME`` is not a folder.
             FloatingPointError: the loss became NaN or infinite.
         """
-        check_writable(self.output_dir)
+        if processes.is_first():
+            check_writable(self.output_dir)
         if self.cfg.RESUME and not osp.isdir(self.cfg.RESUME):
             raise FileNotFoundError(f"there is no folder {self.cfg.RESUME} to resume from")
         self._resume_file = ResumeFile(self)
@@ -108,7 +121,8 @@ class SimpleTrainer(TrainerBase):
     def before_train(self):
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
         writer_dir = osp.join(self.output_dir, "tensorboard")
-        mkdir_if_missing(writer_dir)
+        if processes.is_first():
+            mkdir_if_missing(writer_dir)
         self.init_writer(writer_dir)
         self.time_start = time.time()
 
@@ -156,9 +170,15 @@ class SimpleTrainer(TrainerBase):
             split, data_loader = "test", self.test_loader
 
         print(f"Evaluate on the *{split}* set")
-        for batch in evaluation_progress(data_loader, split):
+        for number, batch in enumerate(evaluation_progress(data_loader, split)):
             input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
+            outputs, labels = processes.collect(self.model_inference(input)), processes.collect(label)
+            # Several processes take a batch each; in the last round some had none left and took one once more.
+            left = (
+                len(outputs) if len(outputs) == 1 else len(data_loader.batch_sampler) - number * len(outputs)
+            )
+            for output, label in zip(outputs[:left], labels):
+                self.evaluator.process(output, label)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)

@@ -8,6 +8,8 @@ import torch
 from sklearn.metrics import confusion_matrix, f1_score
 from yacs.config import CfgNode
 
+from dassl.utils import processes
+
 from .build import EVALUATOR_REGISTRY
 
 
@@ -115,6 +117,8 @@ class Classification(EvaluatorBase):
     def _save_confusion_matrix(self) -> None:
         # Rows are true classes and sum to 1. A tensor, because torch.load refuses numpy arrays by default.
         matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
+        if not processes.is_first():
+            return
         path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         torch.save(torch.from_numpy(matrix), path)
         print(f"Confusion matrix is saved to {path}")

@@ -1,0 +1,86 @@
+"""Several processes give what one process gives for the same batches: every method, by gloo on the CPU."""
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+import clip
+from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, learned, make_cfg
+from trainers import processes
+
+STEPS = 3
+
+
+def run(method: str, data_root: Path, folder: Path, batch: int, *opts: object) -> dict[str, Any]:
+    """Some steps of training and an evaluation: all that a run computes."""
+    options = ["DATALOADER.TRAIN_X.BATCH_SIZE", batch, "DATASET.NUM_SHOTS", 4, *opts]
+    trainer = build(make_cfg(method, data_root, folder, *options))
+    gradients, summaries = [], []
+    trainer.set_model_mode("train")
+    trainer.epoch, trainer.num_batches = 0, len(trainer.train_loader_x)
+    for step, images in zip(range(STEPS), trainer.train_loader_x):
+        trainer.batch_idx = step
+        summaries.append(trainer.forward_backward(images))
+        parameters = trainer.model.named_parameters()
+        gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return {
+        "learned": learned(trainer),
+        "gradients": gradients,
+        "summaries": summaries,
+        "logits": evaluate(trainer, images),
+    }
+
+
+def every_method(rank: int, count: int, batch: int, folder: str, data_root: str) -> None:
+    torch.set_num_threads(1)
+    clip.load = functools.cache(clip.load)  # as in the process of the tests: loading draws random numbers
+    clip.load("mini", "fp32")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
+    for method in LEARNERS:
+        result = run(method, Path(data_root), Path(folder) / method, batch)
+        torch.save(result, f"{folder}/{method}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+# Batches that two and three processes share unequally.
+@pytest.fixture(scope="module", params=[(2, 5), (3, 8)], ids=["two", "three"])
+def results(request, data_root):
+    count, batch = request.param
+    run("CoOp", data_root, data_root / "first", batch)  # makes the data
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
+        yield (
+            batch,
+            lambda method: [torch.load(Path(folder) / f"{method}-{rank}.pt") for rank in range(count)],
+        )
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+def test_they_train_and_evaluate_as_one(method, results, data_root, tmp_path):
+    batch, of_method = results
+    one = run(method, data_root, tmp_path, batch)
+    ranks = of_method(method)
+    for several in ranks:
+        for step in range(STEPS):
+            assert several["summaries"][step] == pytest.approx(one["summaries"][step], rel=1e-5)
+            assert several["gradients"][step].keys() == one["gradients"][step].keys()
+            for name, gradient in several["gradients"][step].items():
+                assert_close(gradient, one["gradients"][step][name], 1e-5)
+        for name, value in several["learned"].items():
+            assert_close(value, one["learned"][name], 1e-5)
+            assert torch.equal(value, ranks[0]["learned"][name])  # they stay the same model
+        assert_close(several["logits"], one["logits"], 1e-5)
+
+
+@pytest.mark.parametrize("total", [1, 5, 12])
+def test_one_process_has_everything(total):
+    assert list(processes.share(total)) == list(range(total))
+    rows = torch.randn(total, 3)
+    assert processes.gather(rows, total) is rows
