@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--eurosat", type=Path, help="EuroSAT's folder 2750; without it only JPEGs are read")
-    parser.add_argument("--images", type=int, default=640, help="of each kind")
+    parser.add_argument("--images", type=int, default=1280, help="of each kind")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a JSON file for the results")

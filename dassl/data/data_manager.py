@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from dassl.utils import processes
-
 from .dataset_wrapper import DatasetWrapper
 from .datasets import build_dataset
 from .loader import EpochLoader
@@ -46,25 +44,21 @@ def build_data_loader(
     """
     if not data_source:
         raise ValueError(f"The data set {cfg.DATASET.NAME} has no images for one of its loaders")
-    if is_train and processes.count() > min(batch_size, len(data_source)):
-        raise ValueError(
-            f"{processes.count()} processes cannot share batches of {min(batch_size, len(data_source))} images "
-            "(DATALOADER.TRAIN_X.BATCH_SIZE): at most one process per image"
-        )
     sampler = build_sampler(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
+    dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
     views = len(tfm) if isinstance(tfm, (list, tuple)) else 1
     views = views * cfg.DATALOADER.K_TRANSFORMS + cfg.DATALOADER.RETURN_IMG0
     return EpochLoader(
-        (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train),
+        dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
-        batch_bytes=views * batch_size * 3 * cfg.INPUT.SIZE[0] * cfg.INPUT.SIZE[1] * 4,
-        whole_batches=not is_train,
+        image_shape=(3, *cfg.INPUT.SIZE),
+        views=views,
     )
 
 

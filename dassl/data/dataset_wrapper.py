@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from PIL import Image
 from torch.utils.data import Dataset
-from torchvision import transforms as T
+from torchvision.transforms.v2 import Normalize, PILToTensor, Resize
 from yacs.config import CfgNode
 
 from .image_cache import ImageCache
 from .transforms import INTERPOLATION_MODES
+from .transforms.pipeline import Pipeline, ToUnitRange
 
 __all__ = ["DatasetWrapper"]
 
@@ -47,22 +50,46 @@ class DatasetWrapper(Dataset):
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"Cannot augment the image {self.k_tfm} times because transform is None")
         interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
-        steps = [T.Resize(cfg.INPUT.SIZE, interpolation=interpolation), T.ToTensor()]
+        steps = [Resize(cfg.INPUT.SIZE, interpolation=interpolation), PILToTensor(), ToUnitRange()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
-            steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
-        self.to_tensor = T.Compose(steps)
+            steps.append(Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
+        self.to_tensor = Pipeline(steps)
 
     def before_workers(self) -> None:
         """Called by the loader before its workers start, so that they share what is made here."""
         self.cache.fill([item.impath for item in self.data_source])
 
+    @property
+    def leaves_unfinished(self) -> bool:
+        """Whether the loader can ask for items that are finished batch by batch (see handover.py).
+
+        Not with several views of an image, nor in a subclass, which may do anything with finished items.
+        """
+        transform = self.transform
+        one_view = self.k_tfm == 1 and not self.return_img0
+        return (
+            one_view and type(self) is DatasetWrapper and isinstance(transform, Pipeline) and transform.splits
+        )
+
+    def unfinished_item(self, idx: int) -> dict[str, Any]:
+        """The item, but for "img": the transformed 8-bit image, which :meth:`finish` makes the final one."""
+        output, img0 = self._read(idx)
+        return output | {"img": self.transform.pixels(img0)}
+
+    def finish(self, images: torch.Tensor) -> torch.Tensor:
+        """The final images, in place, from a float32 batch (N, 3, H, W) of those of unfinished items."""
+        return self.transform.finish(images)
+
     def __len__(self) -> int:
         return len(self.data_source)
 
-    def __getitem__(self, idx: int) -> dict[str, Any]:
+    def _read(self, idx: int) -> tuple[dict[str, Any], Image.Image]:
         item = self.data_source[idx]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        img0 = self.cache.read(item.impath)
+        return output, self.cache.read(item.impath)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        output, img0 = self._read(idx)
         if self.transform is None:
             output["img"] = img0
         elif isinstance(self.transform, (list, tuple)):

@@ -4,9 +4,6 @@ Not on the number of workers, nor on what a worker did before: when an epoch beg
 seed and the order of the images; each image is then read and augmented under random states made from that
 seed and its place in the epoch. So a run that restores the global states at an epoch's start repeats the
 epoch bit by bit.
-
-Nor on the number of processes that share the batches (torchrun): all draw the same epoch. In training each takes its
-part of every batch, in evaluation whole batches in turn.
 """
 
 import copy
@@ -14,9 +11,8 @@ import math
 import random
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +20,12 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from dassl.utils import processes
+from .handover import Handover
 
 __all__ = ["EpochLoader"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PREFETCH = 2  # batches that a worker prepares ahead, torch's default
+PREFETCH = 2  # batches that a worker prepares ahead, torch's default; one more is being taken from it
 
 
 class EpochLoader(DataLoader):
@@ -40,8 +36,8 @@ class EpochLoader(DataLoader):
             ``before_workers``, where it has one, is called in the main process before workers start.
         sampler: draws from the global random states when it is iterated.
         num_workers: fewer are started where the shared memory has no room for the batches of all.
-        batch_bytes: size of a batch, an estimate.
-        whole_batches: of several processes each gets some batches, not some images of each.
+        image_shape: (3, H, W) of the images, for a data set of images.
+        views: how many images an item has.
     """
 
     def __init__(
@@ -52,10 +48,12 @@ class EpochLoader(DataLoader):
         num_workers: int = 0,
         drop_last: bool = False,
         pin_memory: bool = False,
-        batch_bytes: int = 0,
-        whole_batches: bool = False,
+        image_shape: tuple[int, ...] = (),
+        views: int = 1,
     ):
-        num_workers = _workers_that_fit(num_workers, batch_bytes)
+        bytes_each = 1 if getattr(dataset, "leaves_unfinished", False) else 4
+        image_bytes = math.prod(image_shape) * bytes_each if image_shape else 0
+        num_workers = _workers_that_fit(num_workers, batch_size * views * image_bytes)
         super().__init__(
             dataset,
             batch_size=batch_size,
@@ -68,17 +66,17 @@ class EpochLoader(DataLoader):
             # only when it starts its workers.
             generator=torch.Generator(),
         )
-        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last), whole_batches)
+        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last))
         self._sent: list[Any] = []
-
-    def __len__(self) -> int:
-        return len(self._epoch)
+        self._image_shape = image_shape
+        self._handover: Handover | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self._iterator is not None and self._dataset_changed():
             self._iterator = None  # workers hold the data set as it was; new ones are started
         self._epoch.draw()
-        return _batches(super().__iter__())
+        batches = _batches(super().__iter__())
+        return map(self._handover.unpack, batches) if self._handover else batches
 
     def _get_iterator(self) -> Any:
         if hasattr(self.dataset, "before_workers"):
@@ -87,7 +85,15 @@ class EpochLoader(DataLoader):
         # sees the data set and the sampler that it was given.
         self._sent = self._attributes()
         seen_by_torch = copy.copy(self)
-        vars(seen_by_torch).update(dataset=_Seeded(self.dataset), batch_sampler=self._epoch)
+        dataset: Any = self.dataset
+        read = dataset.__getitem__
+        self._handover = None
+        if getattr(dataset, "leaves_unfinished", False):
+            read = dataset.unfinished_item
+            slots = (self.num_workers, PREFETCH + 1, self._epoch.batch_sampler.batch_size)
+            self._handover = Handover(dataset, (*slots, *self._image_shape), self.pin_memory)
+            vars(seen_by_torch).update(collate_fn=self._handover, pin_memory=False)  # it pins what it unpacks
+        vars(seen_by_torch).update(dataset=_Seeded(dataset, read), batch_sampler=self._epoch)
         return DataLoader._get_iterator(seen_by_torch)
 
     def _attributes(self) -> list[Any]:
@@ -99,41 +105,35 @@ class EpochLoader(DataLoader):
 
 
 class _Epoch:
-    """This process's batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
+    """The batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
 
-    def __init__(self, batch_sampler: BatchSampler, whole_batches: bool):
+    def __init__(self, batch_sampler: BatchSampler):
         self.batch_sampler = batch_sampler
-        self.whole_batches = whole_batches
 
     def draw(self) -> None:
         self.seed = int(torch.empty((), dtype=torch.int64).random_())
         self.batches = list(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        starts = accumulate(map(len, self.batches), initial=0)
-        return self._pairs(self.seed, list(zip(starts, self.batches)))
+        return self._pairs(self.seed, self.batches)
 
-    def _pairs(
-        self, seed: int, batches: list[tuple[int, list[int]]]
-    ) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        if self.whole_batches:
-            # Where the last round has no batch left, the last one again: the trainer's test() leaves it out.
-            last, count = len(batches) - 1, processes.count()
-            batches = [batches[min(i + processes.rank(), last)] for i in range(0, len(batches), count)]
-        for start, batch in batches:
-            first, own = (0, batch) if self.whole_batches else processes.share(batch)
-            yield [(index, (seed, start + first + i)) for i, index in enumerate(own)]
+    @staticmethod
+    def _pairs(seed: int, batches: list[list[int]]) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        place = 0
+        for batch in batches:
+            yield [(index, (seed, place + i)) for i, index in enumerate(batch)]
+            place += len(batch)
 
     def __len__(self) -> int:
-        batches = len(self.batch_sampler)
-        return math.ceil(batches / processes.count()) if self.whole_batches else batches
+        return len(self.batch_sampler)
 
 
 class _Seeded(Dataset):
     """A data set whose items are made under random states of their own."""
 
-    def __init__(self, dataset: Any):
+    def __init__(self, dataset: Any, read: Callable[[int], Any]):
         self.dataset = dataset
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -143,7 +143,7 @@ class _Seeded(Dataset):
         with _states_of_before_come_back():
             for index, entropy in pairs:
                 _seed(entropy)
-                items.append(self.dataset[index])
+                items.append(self.read(index))
         return items
 
 
@@ -204,7 +204,7 @@ def _workers_that_fit(num_workers: int, batch_bytes: int) -> int:
         free = shutil.disk_usage("/dev/shm").free
     except OSError:  # not Linux
         return num_workers
-    fitting = min(num_workers, free // (2 * PREFETCH * batch_bytes))  # half is left to others
+    fitting = min(num_workers, free // (2 * (PREFETCH + 1) * batch_bytes))  # half is left to others
     if fitting < num_workers:
         print(f"* shared memory (/dev/shm) has room for {fitting} data loader workers, not {num_workers}")
     return fitting

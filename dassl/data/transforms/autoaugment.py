@@ -1,4 +1,7 @@
-"""AutoAugment's learned policies (Cubuk et al., CVPR 2019, arXiv:1805.09501), as torchvision has them."""
+"""AutoAugment's learned policies (Cubuk et al., CVPR 2019, arXiv:1805.09501), as torchvision first had them.
+
+Its v2 ones draw in another order and solarise at rounded thresholds (170.000005 for 170), so pixels would differ.
+"""
 
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 

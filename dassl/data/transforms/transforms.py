@@ -1,7 +1,10 @@
 """The transforms of the training and the test images, from the names in ``cfg.INPUT.TRANSFORMS``.
 
-Built from torchvision's first transforms: on PIL images its v2 ones give the same pixels up to their
-conversion to a tensor, which rounds differently, and plugins take a Compose apart by the first ones' types.
+Built from torchvision.transforms.v2, working on PIL images as torchvision's first transforms did when the
+published numbers were made, and equal to them in every bit and every random number. Where v2's own are not, they
+are not used: its ToDtype multiplies by 1/255 where ToTensor divided by 255, which rounds to other last bits
+(:class:`ToUnitRange` divides), and its AutoAugment differs (see autoaugment.py).
+
 Random numbers come from the global states of Python, NumPy and PyTorch.
 """
 
@@ -11,26 +14,26 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as F
+import torchvision.transforms.v2.functional as F
 from PIL import Image
-from torchvision.transforms import (
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import (
     CenterCrop,
     ColorJitter,
-    Compose,
     GaussianBlur,
-    InterpolationMode,
     Normalize,
+    PILToTensor,
     RandomApply,
     RandomCrop,
     RandomGrayscale,
     RandomHorizontalFlip,
     RandomResizedCrop,
     Resize,
-    ToTensor,
 )
 from yacs.config import CfgNode
 
 from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
+from .pipeline import Pipeline, ToUnitRange
 from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 
 __all__ = ["AVAI_CHOICES", "INTERPOLATION_MODES", "build_transform"]
@@ -196,7 +199,7 @@ def _interpolation(inputs: Any) -> InterpolationMode:
 
 def build_transform(
     cfg: CfgNode, is_train: bool = True, choices: Sequence[str] | None = None
-) -> Callable[[Image.Image], torch.Tensor] | None:
+) -> Pipeline | None:
     """The transform from a PIL image to a (3, H, W) tensor of size ``cfg.INPUT.SIZE``.
 
     In training: a resize (unless a random crop follows), the named transforms in a fixed order, values in [0,
@@ -245,8 +248,9 @@ def build_transform(
         edge = max(inputs.SIZE)
         add(f"resize the smaller edge to {edge}", Resize(edge, interpolation=_interpolation(inputs)))
         add(f"{height}x{width} center crop", CenterCrop(inputs.SIZE))
-    add("to torch tensor of range [0, 1]", ToTensor())
+    steps.append(PILToTensor())
+    add("to torch tensor of range [0, 1]", ToUnitRange())
     for name, (text, make) in _ON_TENSOR.items():
         if name in choices and (is_train or name in _IN_TEST):
             add(text(inputs), make(inputs))
-    return Compose(steps)
+    return Pipeline(steps)

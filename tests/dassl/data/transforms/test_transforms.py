@@ -1,12 +1,23 @@
+import random
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 import torchvision.transforms as v1
 from PIL import Image
+from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from dassl.data.transforms import INTERPOLATION_MODES, build_transform
-from dassl.data.transforms.transforms import AVAI_CHOICES, Cutout, GaussianNoise
+from dassl.data.transforms.randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
+from dassl.data.transforms.transforms import (
+    AVAI_CHOICES,
+    Cutout,
+    GaussianNoise,
+    InstanceNormalization,
+    Random2DTranslation,
+)
 from dassl.utils import set_random_seed
 
 NAMES = [
@@ -68,41 +79,99 @@ def test_test_pipeline(cfg, image):
     torch.testing.assert_close(build_transform(cfg, is_train=False)(image), expected)
 
 
+def photographs() -> list[Image.Image]:
+    """Two photographs that scikit-learn brings, 640 x 427 pixels: a temple and a flower."""
+    return [Image.fromarray(pixels) for pixels in load_sample_images().images]
+
+
+POLICIES = {
+    "imagenet_policy": "imagenet",
+    "autoaugment": "imagenet",
+    "cifar10_policy": "cifar10",
+    "svhn_policy": "svhn",
+}
+
+
+def first_pipeline(cfg, name, is_train=True):
+    """The pipeline of torchvision's first transforms that published numbers were made with, for one name."""
+    c, mode = cfg.INPUT, v1.InterpolationMode(cfg.INPUT.INTERPOLATION)
+    resize = v1.Resize(c.SIZE, interpolation=mode)
+    on_image = {
+        "random_crop": [v1.RandomCrop(c.SIZE, padding=c.CROP_PADDING)],
+        "random_resized_crop": [v1.RandomResizedCrop(c.SIZE, scale=c.RRCROP_SCALE, interpolation=mode)],
+        "random_flip": [resize, v1.RandomHorizontalFlip()],
+        "colorjitter": [resize, v1.ColorJitter(0.4, 0.4, 0.4, 0.1)],
+        "randomgrayscale": [resize, v1.RandomGrayscale(p=c.RGS_P)],
+        "gaussian_blur": [resize, v1.RandomApply([v1.GaussianBlur(c.GB_K)], p=c.GB_P)],
+        "random_translation": [resize, Random2DTranslation(*c.SIZE)],
+        "randaugment": [resize, RandAugment(c.RANDAUGMENT_N, c.RANDAUGMENT_M)],
+        "randaugment_fixmatch": [resize, RandAugmentFixMatch(c.RANDAUGMENT_N)],
+        "randaugment2": [resize, RandAugment2(c.RANDAUGMENT_N)],
+    }
+    for policy, kind in POLICIES.items():
+        on_image[policy] = [resize, v1.AutoAugment(v1.AutoAugmentPolicy(kind), fill=[128, 128, 128])]
+    on_tensor = {
+        "normalize": [v1.Normalize(c.PIXEL_MEAN, c.PIXEL_STD)],
+        "cutout": [Cutout(c.CUTOUT_N, c.CUTOUT_LEN)],
+        "gaussian_noise": [GaussianNoise(c.GN_MEAN, c.GN_STD)],
+        "instance_norm": [InstanceNormalization()],
+    }
+    if is_train:
+        steps = on_image.get(name, [resize])
+    else:
+        steps = [v1.Resize(max(c.SIZE), interpolation=mode), v1.CenterCrop(c.SIZE)]
+    last = on_tensor.get(name, []) if is_train or name in ("normalize", "instance_norm") else []
+    return v1.Compose([*steps, v1.ToTensor(), *last])
+
+
+@pytest.mark.parametrize("is_train", [True, False])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
-def test_pixels_are_those_of_both_torchvision_pipelines(cfg, image, interpolation):
-    """The pipeline that published numbers were made with, and torchvision's current one on PIL images."""
+@pytest.mark.parametrize("name", NAMES)
+def test_every_bit_is_that_of_the_first_transforms(cfg, name, interpolation, is_train):
     cfg.INPUT.INTERPOLATION = interpolation
-    cfg.INPUT.TRANSFORMS = (
-        "random_resized_crop",
-        "random_flip",
-        "colorjitter",
-        "randomgrayscale",
-        "normalize",
-    )
-    cfg.INPUT.SIZE = (24, 24)
-    mode = v1.InterpolationMode(interpolation)
+    cfg.INPUT.SIZE = (56, 56)
+    ours = build_transform(cfg, is_train, choices=[name])
+    first = first_pipeline(cfg, name, is_train)
+    assert isinstance(ours, v2.Compose)
+    assert isinstance(ours, v1.Compose)  # plugins ask for it
+    for image in photographs():
+        for seed in range(4):
+            results = []
+            for transform in (ours, first):
+                set_random_seed(seed)
+                results.append((transform(image), torch.rand(1), random.random(), np.random.rand()))  # noqa: NPY002
+            (pixels, *numbers), (first_pixels, *first_numbers) = results
+            assert torch.equal(pixels, first_pixels)
+            assert numbers == first_numbers
 
-    def pipeline(T, to_tensor):
-        return T.Compose([
-            T.RandomResizedCrop((24, 24), scale=(0.08, 1.0), interpolation=mode),
-            T.RandomHorizontalFlip(),
-            T.ColorJitter(0.4, 0.4, 0.4, 0.1),
-            T.RandomGrayscale(0.2),
-            *to_tensor,
-            T.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD),
-        ])  # fmt: skip
 
-    ours = build_transform(cfg)
-    first = pipeline(v1, [v1.ToTensor()])
-    second = pipeline(v2, [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    for seed in range(6):
-        results = []
-        for transform in (ours, first, second):
+def test_all_bits_of_many_transforms_on_eurosat(cfg, shared):
+    """CoOp's training transforms and more, on real images of 64 x 64 pixels."""
+    cfg.INPUT.INTERPOLATION = "bicubic"
+    cfg.INPUT.SIZE = (224, 224)
+    names = ["random_resized_crop", "random_flip", "colorjitter", "randomgrayscale", "normalize"]
+    first = v1.Compose([
+        v1.RandomResizedCrop((224, 224), scale=(0.08, 1.0), interpolation=v1.InterpolationMode.BICUBIC),
+        v1.RandomHorizontalFlip(),
+        v1.ColorJitter(0.4, 0.4, 0.4, 0.1),
+        v1.RandomGrayscale(0.2),
+        v1.ToTensor(),
+        v1.Normalize(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD),
+    ])  # fmt: skip
+    ours = build_transform(cfg, choices=names)
+    with zipfile.ZipFile(shared / "data" / "EuroSAT.zip") as archive:
+        paths = [name for name in archive.namelist() if name.endswith(".jpg")][::1500]
+        for seed, path in enumerate(paths):
+            with archive.open(path) as file:
+                image = Image.open(file).convert("RGB")
             set_random_seed(seed)
-            results.append(transform(image))
-        assert torch.equal(results[0], results[1])
-        # A unit of the last of 24 bits, divided by the standard deviation: v2 multiplies by 1/255.
-        torch.testing.assert_close(results[0], results[2].as_subclass(torch.Tensor), rtol=0, atol=1e-6)
+            expected = first(image)
+            set_random_seed(seed)
+            assert torch.equal(ours(image), expected)
+            set_random_seed(seed)
+            batch = ours.pixels(image)[None]
+            assert batch.dtype == torch.uint8
+            assert torch.equal(ours.finish(batch.float())[0], expected)
 
 
 def test_order_and_what_is_printed(cfg, capsys):
