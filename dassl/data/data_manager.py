@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from dassl.utils import processes
+
 from .dataset_wrapper import DatasetWrapper
 from .datasets import build_dataset
 from .loader import EpochLoader
@@ -44,6 +46,11 @@ def build_data_loader(
     """
     if not data_source:
         raise ValueError(f"The data set {cfg.DATASET.NAME} has no images for one of its loaders")
+    if is_train and processes.count() > min(batch_size, len(data_source)):
+        raise ValueError(
+            f"{processes.count()} processes cannot share batches of {min(batch_size, len(data_source))} images "
+            "(DATALOADER.TRAIN_X.BATCH_SIZE): at most one process per image"
+        )
     sampler = build_sampler(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
@@ -59,6 +66,7 @@ def build_data_loader(
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
         image_shape=(3, *cfg.INPUT.SIZE),
         views=views,
+        whole_batches=not is_train,
     )
 
 

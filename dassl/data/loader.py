@@ -4,6 +4,9 @@ Not on the number of workers, nor on what a worker did before: when an epoch beg
 seed and the order of the images; each image is then read and augmented under random states made from that
 seed and its place in the epoch. So a run that restores the global states at an epoch's start repeats the
 epoch bit by bit.
+
+Nor on the number of processes that share the batches (torchrun): all draw the same epoch. In training each takes its
+part of every batch, in evaluation whole batches in turn.
 """
 
 import copy
@@ -13,12 +16,15 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from dassl.utils import processes
 
 from .handover import Handover
 
@@ -38,6 +44,7 @@ class EpochLoader(DataLoader):
         num_workers: fewer are started where the shared memory has no room for the batches of all.
         image_shape: (3, H, W) of the images, for a data set of images.
         views: how many images an item has.
+        whole_batches: of several processes each gets some batches, not some images of each.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class EpochLoader(DataLoader):
         pin_memory: bool = False,
         image_shape: tuple[int, ...] = (),
         views: int = 1,
+        whole_batches: bool = False,
     ):
         bytes_each = 1 if getattr(dataset, "leaves_unfinished", False) else 4
         image_bytes = math.prod(image_shape) * bytes_each if image_shape else 0
@@ -66,10 +74,13 @@ class EpochLoader(DataLoader):
             # only when it starts its workers.
             generator=torch.Generator(),
         )
-        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last))
+        self._epoch = _Epoch(BatchSampler(sampler, batch_size, drop_last), whole_batches)
         self._sent: list[Any] = []
         self._image_shape = image_shape
         self._handover: Handover | None = None
+
+    def __len__(self) -> int:
+        return len(self._epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self._iterator is not None and self._dataset_changed():
@@ -105,27 +116,34 @@ class EpochLoader(DataLoader):
 
 
 class _Epoch:
-    """The batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
+    """This process's batches of an epoch: lists of (index, (seed of the epoch, place in the epoch))."""
 
-    def __init__(self, batch_sampler: BatchSampler):
+    def __init__(self, batch_sampler: BatchSampler, whole_batches: bool):
         self.batch_sampler = batch_sampler
+        self.whole_batches = whole_batches
 
     def draw(self) -> None:
         self.seed = int(torch.empty((), dtype=torch.int64).random_())
         self.batches = list(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        return self._pairs(self.seed, self.batches)
+        starts = accumulate(map(len, self.batches), initial=0)
+        return self._pairs(self.seed, list(zip(starts, self.batches)))
 
-    @staticmethod
-    def _pairs(seed: int, batches: list[list[int]]) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-        place = 0
-        for batch in batches:
-            yield [(index, (seed, place + i)) for i, index in enumerate(batch)]
-            place += len(batch)
+    def _pairs(
+        self, seed: int, batches: list[tuple[int, list[int]]]
+    ) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        if self.whole_batches:
+            # Where the last round has no batch left, the last one again: the trainer's test() leaves it out.
+            last, count = len(batches) - 1, processes.count()
+            batches = [batches[min(i + processes.rank(), last)] for i in range(0, len(batches), count)]
+        for start, batch in batches:
+            first, own = (0, batch) if self.whole_batches else processes.share(batch)
+            yield [(index, (seed, start + first + i)) for i, index in enumerate(own)]
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        batches = len(self.batch_sampler)
+        return math.ceil(batches / processes.count()) if self.whole_batches else batches
 
 
 class _Seeded(Dataset):
