@@ -144,6 +144,15 @@ def test_after_a_kill_resume_gives_the_same_result(root, run_train, short_run, t
     assert read_record(tmp_path / "run")["metrics"] == read_record(tmp_path / "straight")["metrics"]
 
 
+def test_an_unfinished_run_of_other_settings_is_an_error(root, run_train, short_run, tmp_path):
+    folder = tmp_path / "run"
+    environment = at_touch(3, folder, "kill run", tmp_path / "killed", "resume.pth.tar")
+    assert run_program(root, short_run, environment).returncode == -signal.SIGKILL
+    ended = run_train(*short_run, "OPTIM.LR", 0.5)
+    ended.assert_wrong_input(str(folder / "resume.pth.tar"), "OPTIM.LR: ", " -> 0.5", "another output folder")
+    assert run_train(*short_run).code == 0
+
+
 def test_ctrl_c_is_one_line_that_says_how_to_continue(root, short_run, tmp_path):
     environment = at_touch(5, tmp_path / "run", "interrupt run", tmp_path / "interrupted", "resume.pth.tar")
     ran = run_program(root, [*short_run, "TRAIN.RESUME_INTERVAL", 0.0], environment)

@@ -27,6 +27,23 @@ from .random_states import get_random_states, set_random_states
 
 FILE_NAME = "resume.pth.tar"
 DEFAULT_INTERVAL = 30.0
+# Settings that say where and how a run computes, not what: they may change when it continues.
+NOT_OF_THE_RESULT = {
+    "OUTPUT_DIR",
+    "RESUME",
+    "VERBOSE",
+    "USE_CUDA",
+    "DATASET.ROOT",
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TEST.BATCH_SIZE",
+    "TEST.PER_CLASS_RESULT",
+    "TEST.COMPUTE_CMAT",
+    "TRAIN.CHECKPOINT_FREQ",
+    "TRAIN.OVERWRITE",
+    "TRAIN.PRINT_FREQ",
+    "TRAIN.RESUME_INTERVAL",
+}
+NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
 
 
 class ResumeFile:
@@ -48,16 +65,14 @@ class ResumeFile:
             the number of finished epochs, or None where the folder has no such file.
 
         Raises:
-            ValueError: the file is another run's (trainer, data set, seed, or frozen weights).
+            ValueError: the file is another run's (settings that change the result, or frozen weights).
         """
         path = osp.join(directory, FILE_NAME)
         if not osp.isfile(path):
             return None
         trainer = self.trainer
         state = load_checkpoint(path)
-        for what, value in self._identity().items():
-            if state["run"][what] != value:
-                raise ValueError(f"{path} is of a run with {what} {state['run'][what]}, this one has {value}")
+        self._check_settings(path, state.get("settings", {}))  # older files have none
         if list(state["models"]) != trainer.get_model_names():
             raise ValueError(
                 f"{path} holds the models {list(state['models'])}, this run has {trainer.get_model_names()}"
@@ -112,7 +127,7 @@ class ResumeFile:
         trainer = self.trainer
         state = {
             "epoch": epoch,
-            "run": self._identity(),
+            "settings": _flat(trainer.cfg),
             "models": {name: self._model_state(name) for name in trainer._models},
             "optimizers": _state_dicts(trainer._optims),
             "schedulers": _state_dicts(trainer._scheds),
@@ -126,9 +141,17 @@ class ResumeFile:
                 torch.save(state, file)
         self.written_at = time.monotonic()
 
-    def _identity(self) -> dict[str, Any]:
-        cfg = self.trainer.cfg
-        return {"trainer": cfg.TRAINER.NAME, "data set": cfg.DATASET.NAME, "seed": cfg.SEED}
+    def _check_settings(self, path: str, then: dict[str, Any]) -> None:
+        # A key that only one of them has does not count: a later version of a program declares more keys.
+        now = _flat(self.trainer.cfg)
+        changed = [key for key in now.keys() & then.keys() - NOT_OF_THE_RESULT if now[key] != then[key]]
+        if changed:
+            changed.sort(key=lambda key: (key not in NAMES, key))
+            said = [f"{key}: {then[key]} -> {now[key]}" for key in changed[:3]]
+            raise ValueError(
+                f"{path} is of an unfinished run with other settings ({'; '.join(said)}"
+                f"{'; ...' if len(changed) > 3 else ''}): choose another output folder, or remove the file"
+            )
 
     def _model_state(self, name: str) -> dict[str, Any]:
         """The state dict without what is still as built, and the checksums of that.
@@ -155,6 +178,14 @@ class ResumeFile:
 
 def _state_dicts(parts: dict[str, Any]) -> dict[str, Any]:
     return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
+def _flat(cfg: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings by their whole keys, like "OPTIM.LR"."""
+    flat: dict[str, Any] = {}
+    for key, value in cfg.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _load_state_dicts(parts: dict[str, Any], states: dict[str, Any]) -> None:

@@ -210,12 +210,30 @@ def test_without_the_file_dassls_checkpoints_serve(root, tmp_path, interrupted, 
 
 
 def test_another_runs_file_is_refused(root, tmp_path, interrupted):
-    with pytest.raises(ValueError, match=r"resume\.pth\.tar is of a run with seed 3, this one has 4"):
+    with pytest.raises(ValueError, match=r"resume\.pth\.tar is of .*\(SEED: 3 -> 4\)"):
         run(tiny_cfg(root, interrupted, *OPTIONS, "SEED", 4))
-    with pytest.raises(ValueError, match="a run with trainer Tiny, this one has TinyTeacher"):
+    with pytest.raises(ValueError, match=r"\(TRAINER\.NAME: Tiny -> TinyTeacher\)"):
         run(tiny_cfg(root, interrupted, *OPTIONS, "TRAINER.NAME", "TinyTeacher"))
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to resume from"):
         run(tiny_cfg(root, tmp_path / "b", *OPTIONS, "RESUME", str(tmp_path / "nowhere")))
+
+
+def test_a_file_of_other_settings_is_refused(root, interrupted):
+    settings = ("SEED", 4, "OPTIM.LR", 0.1, "INPUT.SIZE", (24, 24), "OPTIM.MAX_EPOCH", 6)
+    with pytest.raises(ValueError) as refused:
+        run(tiny_cfg(root, interrupted, *OPTIONS, *settings))
+    assert str(refused.value) == (
+        f"{interrupted / resume.FILE_NAME} is of an unfinished run with other settings (SEED: 3 -> 4; "
+        "INPUT.SIZE: (16, 16) -> (24, 24); OPTIM.LR: 0.05 -> 0.1; ...): "
+        "choose another output folder, or remove the file"
+    )
+
+
+def test_what_does_not_change_the_result_may_change(root, interrupted):
+    settings = ("DATALOADER.NUM_WORKERS", 1, "TRAIN.PRINT_FREQ", 1, "TEST.PER_CLASS_RESULT", True)
+    cfg = tiny_cfg(root, interrupted, *OPTIONS, *settings)
+    cfg.OF_A_LATER_VERSION = True
+    assert run(cfg).start_epoch == 2
 
 
 def test_other_frozen_weights_are_refused(root, interrupted):
