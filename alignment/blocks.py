@@ -12,6 +12,7 @@ CPU_BLOCK_CELLS = 1 << 20  # fp32 tensors of 4 MB: those of one block stay in a 
 BLOCK_COLUMNS = 4096  # image tokens of a block: enough for an efficient matrix product
 CELL_TENSORS = 4  # tensors with a number per cell of the block that live at a time
 TEXT_TENSORS = 3  # tensors of a block's text features that live at a time
+IMAGE_TENSORS = 2  # likewise of its image features: in fp32, and as the product's library orders them
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Blocks:
         """Classes of that length in a block."""
         (_, M, P, d), N = self.image_shape, self.text_shape[1]
         columns = self.images * M * P
-        rows = (self.memory // 8 - columns * d) // (CELL_TENSORS * columns + TEXT_TENSORS * d)
+        rows = (self.memory // 8 - IMAGE_TENSORS * columns * d) // (CELL_TENSORS * columns + TEXT_TENSORS * d)
         if self.device.type == "cpu":
             rows = min(rows, CPU_BLOCK_CELLS // columns)
         return max(1, rows // (N * length))
@@ -63,7 +64,7 @@ class Blocks:
         (_, M, P, d), N = self.image_shape, self.text_shape[1]
         columns = self.images * M * P
         rows = max(min(self._classes(length), len(classes)) * N * length for length, classes in self.groups)
-        return 4 * (columns * d + rows * (CELL_TENSORS * columns + TEXT_TENSORS * d))
+        return 4 * (IMAGE_TENSORS * columns * d + rows * (CELL_TENSORS * columns + TEXT_TENSORS * d))
 
     def __iter__(self) -> Iterator[Block]:
         B = self.image_shape[0]

@@ -1,8 +1,8 @@
 """Token transport in plain torch: any device, memory within a stated budget.
 
 The problems are worked off in blocks of (some images) x (some classes of equal length). In a block the
-similarities are one matrix product with the text tokens as rows and the image tokens as columns, so that the
-long axis (image tokens) is contiguous and every step of the Sinkhorn iteration is a vectorised pass over
+similarities are one product (``alignment.products``) with the text tokens as rows and the image tokens as columns,
+so that the long axis (image tokens) is contiguous and every step of the Sinkhorn iteration is a vectorised pass over
 
     scores (class prompts, L, image prompts, P)
 
@@ -16,12 +16,14 @@ For it the forward pass keeps the plans that fit into the budget, and of every o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from alignment.blocks import Block, Blocks
+from alignment.products import product, transposed_product
 from alignment.sinkhorn import sinkhorn_plan
 
 
@@ -85,18 +87,21 @@ class _TokenSimilarity(torch.autograd.Function):
         blocks = Blocks.plan(image, text, class_lengths, memory)
         solver = _BlockSolver(image, text, image_mass, text_mass, stopping)
         similarity = torch.empty(B, C, M, N, device=image.device)
-        differentiate = any(ctx.needs_input_grad[:2])
-        room = memory - blocks.workspace if differentiate else 0
+        # What is kept for the gradient is allocated first: between the temporary tensors it would leave holes.
         kept, is_plan = [], []
-        for block in blocks:
-            room -= solver.plan_bytes(block)
-            keep_plan = room >= 0
-            plan, value, before = solver.solve(block, fresh_plan=keep_plan)
+        if any(ctx.needs_input_grad[:2]):
+            room = memory - blocks.workspace
+            for block in blocks:
+                *points, P = solver.shape(block)
+                room -= 4 * math.prod(points) * P
+                is_plan.append(room >= 0)
+                kept.append(torch.empty(*points, P if is_plan[-1] else 1, device=image.device))
+        for i, block in enumerate(blocks):
+            _, value, before = solver.solve(block, out=kept[i] if kept and is_plan[i] else None)
+            if kept and not is_plan[i]:
+                kept[i].copy_(before)
             value = value.unflatten(1, (-1, M)).unflatten(0, (-1, N))  # (k, N, b, M)
             similarity[block.images, block.classes] = value.permute(2, 0, 3, 1)
-            if differentiate:
-                kept.append(plan if keep_plan else before)
-                is_plan.append(keep_plan)
         ctx.save_for_backward(image, text, image_mass, text_mass, *kept)
         ctx.blocks, ctx.stopping, ctx.is_plan = blocks, stopping, is_plan
         return similarity
@@ -122,7 +127,7 @@ class _TokenSimilarity(torch.autograd.Function):
                 if of_image is not None:
                     of_image[block.images].view(-1, d).addmm_(flow.T, y)
                 if of_text is not None:
-                    share = torch.mm(flow, x).view(-1, text.shape[1], block.length, d)
+                    share = transposed_product(flow, x).view(-1, text.shape[1], block.length, d)
                     if isinstance(block.classes, slice):
                         of_text[block.classes, :, : block.length] += share
                     else:
@@ -144,9 +149,10 @@ class _BlockSolver:
         self._buffers: dict[str, Tensor] = {}
         self._images, self._x = slice(0, 0), image
 
-    def plan_bytes(self, block: Block) -> int:
-        rows = self.text_mass[block.classes, :, : block.length].numel()
-        return 4 * rows * self.image_mass[block.images].numel()
+    def shape(self, block: Block) -> tuple[int, int, int, int]:
+        """(kN, L, bM, P) of the block's plans."""
+        (b, M, P), (k, N, _) = self.image_mass[block.images].shape, self.text_mass[block.classes].shape
+        return k * N, block.length, b * M, P
 
     def buffer(self, name: str, shape: tuple[int, ...]) -> Tensor:
         size = torch.Size(shape).numel()
@@ -163,21 +169,19 @@ class _BlockSolver:
 
     @torch.no_grad()
     def solve(
-        self, block: Block, *, fresh_plan: bool = False, again_from: Tensor | None = None
+        self, block: Block, *, out: Tensor | None = None, again_from: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Plans (kN, L, bM, P), similarities (kN, bM), and the column scalings from which ``again_from`` gives
-        the same plans in one step. The plans live until the next block unless ``fresh_plan``.
+        the same plans in one step. The plans live until the next block unless they go to ``out``.
         """
-        (_, M, P, _), N = self.image.shape, self.text.shape[1]
+        M, N = self.image.shape[1], self.text.shape[1]
         eps, once = self.stopping.eps, again_from is not None
         x, y = self.features(block)
-        shape = (len(y) // block.length, block.length, len(x) // P, P)
-        scores, work = self.buffer("scores", shape), self.buffer("work", shape)
-        rows = self.image_mass[block.images].reshape(1, 1, -1, P)
+        shape = self.shape(block)
+        rows = self.image_mass[block.images].reshape(1, 1, *shape[2:])
         cols = self.text_mass[block.classes, :, : block.length].reshape(-1, block.length, 1, 1)
         with torch.autocast(x.device.type, enabled=False):
-            flat = scores.view(len(y), len(x))
-            torch.addmm(flat, y, x.T, beta=0, alpha=1 / eps, out=flat)
+            scores = product(y / eps, x).view(shape)
         plan, before = sinkhorn_plan(
             scores,
             rows,
@@ -189,10 +193,10 @@ class _BlockSolver:
             tol=None if once or self.stopping.stop == "fixed" else self.stopping.tol,
             mean=_mean(rows > 0, M, N, together=self.stopping.stop == "release"),
             start=again_from,
-            out=torch.empty_like(scores) if fresh_plan else self.buffer("plan", shape),
-            work=work,
+            out=self.buffer("plan", shape) if out is None else out,
+            work=self.buffer("work", shape),
         )
-        return plan, torch.mul(plan, scores, out=work).sum((1, 3)).mul_(eps), before
+        return plan, scores.mul_(plan).sum(3).sum(1).mul_(eps), before
 
 
 def _mean(present: Tensor, M: int, N: int, *, together: bool):
