@@ -10,10 +10,8 @@ that its authors used for the protocol.
 """
 
 import argparse
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Sized
 from pathlib import Path
 
@@ -28,10 +26,9 @@ from tools.grid import PROTOCOLS, Grid, check_protocol, expand
 from tools.local_executor import Local, slots, visible_gpus
 from tools.protocols import SOURCE, Run, as_typed
 from tools.record import FILE_NAME, read_record
+from tools.run_folder import check_room
 from tools.run_state import finished
 from tools.status import Status, name_of
-
-LEAST_FREE_BYTES = 100 * 2**20
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -156,19 +153,6 @@ def show(grid: Grid, runs: list[Run], done: set[str], estimate: Estimate, at_a_t
     print(f"{table.to_string()}\n", flush=True)
 
 
-def check_output(output: Path) -> None:
-    """Make the output folder; OSError where it cannot be written or the disk is full."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise OSError(f"output folder {output} cannot be written: {error.strerror}") from error
-    free = shutil.disk_usage(output).free
-    if free < LEAST_FREE_BYTES:
-        raise OSError(f"output folder {output}: the disk is full, {free / 2**20:.0f} MiB are free")
-
-
 def main() -> None:
     """Show the grid, run what is not done, list what failed; exit code 1 where something did."""
     args = make_parser().parse_args()
@@ -203,7 +187,7 @@ def main() -> None:
                 print(as_typed(run.command(data, output)))
         return
 
-    check_output(output)
+    check_room(output)
     status = Status(runs, done, estimate, at_a_time)
     for run, reason in foreign.items():
         status.waiting.remove(run)

@@ -1,6 +1,7 @@
 """A run's output folder: may it be written, is there a finished run in it, what to remove before another."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,28 +10,41 @@ from typing import Any
 
 from tools.record import FILE_NAME, differing_settings, read_record
 
+LEAST_FREE_BYTES = 100 * 2**20
+
+
+def check_room(folder: Path) -> None:
+    """Make `folder`; OSError where it cannot be written or its disk is full."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))  # a full disk takes empty files, and a quota shows in no count
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(f"output folder {folder} cannot be written: {error.strerror}") from error
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        needed = f"{LEAST_FREE_BYTES / 2**20:.0f} MiB are needed"
+        raise OSError(f"output folder {folder}: the disk is full, {free / 2**20:.0f} MiB are free, {needed}")
+
 
 @contextlib.contextmanager
 def started_or_as_before(folder: Path) -> Iterator[None]:
     """Make `folder`; when the body fails, remove the log it began and the folder if it is empty again.
 
-    So a wrong input leaves no trace. OSError where the folder cannot be written.
+    So a wrong input leaves no trace. OSError where the folder cannot be written or its disk is full.
     """
     logs = set(folder.glob("log.txt*"))
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"output folder {folder} cannot be written: {error.strerror}") from error
-    try:
+        check_room(folder)
         yield
     except BaseException:
         for log in set(folder.glob("log.txt*")) - logs:
             log.unlink()
         for path in made:
-            if not any(path.iterdir()):
+            if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         raise
 

@@ -1,6 +1,25 @@
+import subprocess
+
 import pytest
 
-from tools.run_folder import can_continue, clear, started_or_as_before
+from tools.run_folder import can_continue, check_room, clear, started_or_as_before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB, and a function that makes it read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting is not allowed here")
+    remount = ["mount", "-o", "remount,ro", str(folder)]
+    yield folder, lambda: subprocess.run(remount, check=True)
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_failure_leaves_no_trace(tmp_path):
@@ -33,6 +52,27 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
         started_or_as_before(tmp_path / "file" / "x"),
     ):
         pass
+
+
+def test_a_disk_that_is_nearly_full_says_how_much_is_free(small_disk):
+    folder, _ = small_disk
+    with pytest.raises(OSError, match=r"disk/run: the disk is full, 2 MiB are free, 100 MiB are needed"):
+        check_room(folder / "run")
+
+
+def test_a_full_disk_is_found_before_anything_is_computed(small_disk, run_train, short_run):
+    folder, _ = small_disk
+    (folder / "filled").write_bytes(bytes(2**21))
+    ended = run_train(*short_run, "OUTPUT_DIR", folder / "run")
+    ended.assert_wrong_input(f"output folder {folder / 'run'} cannot be written: No space left on device")
+    assert [path.name for path in folder.iterdir()] == ["filled"]
+
+
+def test_a_read_only_disk_is_found_before_anything_is_computed(small_disk, run_train, short_run):
+    folder, make_read_only = small_disk
+    make_read_only()
+    ended = run_train(*short_run, "OUTPUT_DIR", folder / "run")
+    ended.assert_wrong_input(f"output folder {folder / 'run'} cannot be written: Read-only file system")
 
 
 def test_clear_removes_a_run_and_nothing_else(tmp_path):
