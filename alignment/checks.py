@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 STOPS = ("problem", "release", "fixed")
-VALUES = ("cost", "similarity")
+VALUES = ("cost", "similarity", "plan")
 
 
 def check_rank(name: str, tensor: Tensor, expected: str) -> None:

@@ -158,97 +158,68 @@ def _results(image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return similarity, before, after
 
 
-@torch.library.custom_op("alignment::image_gradient", mutates_args=())
-def image_gradient(
-    gradient: Tensor,
-    image: Tensor,
-    text: Tensor,
-    image_mass: Tensor,
-    text_mass: Tensor,
-    before: Tensor,
-    after: Tensor,
-    eps: float,
-    allow_tf32: bool,
-) -> Tensor:
-    (B, M, P, d), (C, N, L, _) = image.shape, text.shape
-    tiles = gradient_configuration(P, L, d, image.dtype, _capability(image))
-    programs = B * M * triton.cdiv(P, tiles["ROWS"]) * triton.cdiv(d, tiles["BLOCK_D"])
-    splits = _splits(image, programs, triton.cdiv(C * N, tiles["GROUP"]))
-    return _launch_gradient(
-        kernels.image_gradient_kernel,
-        (programs, splits),
-        image,
-        (gradient, image, text, image_mass, text_mass, before, after),
-        eps,
-        allow_tf32,
-        tiles,
-    )
+def _gradient_operator(side: str):
+    """Operator ``alignment::<side>_gradient``: from the gradient of the similarities to that of one side's tokens."""
+    of_image = side == "image"
+    kernel = kernels.image_gradient_kernel if of_image else kernels.text_gradient_kernel
+
+    def launch(
+        gradient: Tensor,
+        image: Tensor,
+        text: Tensor,
+        image_mass: Tensor,
+        text_mass: Tensor,
+        before: Tensor,
+        after: Tensor,
+        eps: float,
+        allow_tf32: bool,
+    ) -> Tensor:
+        (B, M, P, d), (C, N, L, _) = image.shape, text.shape
+        like = image if of_image else text
+        tiles = gradient_configuration(P, L, d, image.dtype, _capability(image))
+        row_tiles, groups = B * M * triton.cdiv(P, tiles["ROWS"]), triton.cdiv(C * N, tiles["GROUP"])
+        own, summed = (row_tiles, groups) if of_image else (groups, row_tiles)
+        programs = own * triton.cdiv(d, tiles["BLOCK_D"])
+        splits = _splits(image, programs, summed)
+        # A plan's entries are at most about 1 / P: bring plan times gradient to the order of one, where 16 bits
+        # hold it.
+        largest = gradient.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+        dtype = like.dtype if splits == 1 else torch.float32
+        result = like.new_empty((splits, *like.shape), dtype=dtype)
+        with _on_device(image):
+            kernel[programs, splits](
+                image,
+                text,
+                image_mass,
+                text_mass,
+                before,
+                after,
+                gradient / largest * P,
+                (largest / P).view(1),
+                result,
+                B * M,
+                M,
+                N,
+                C * N,
+                P,
+                L,
+                d,
+                LOG2E / eps,
+                PRECISION=precision(image.dtype, allow_tf32),
+                **tiles,
+            )
+        return result[0] if splits == 1 else result.sum(0).to(like.dtype)
+
+    operator = torch.library.custom_op(f"alignment::{side}_gradient", launch, mutates_args=())
+
+    @operator.register_fake
+    def _(gradient, image, text, image_mass, text_mass, before, after, eps, allow_tf32):
+        return torch.empty_like(image if of_image else text)
+
+    return operator
 
 
-@image_gradient.register_fake
-def _(gradient, image, text, image_mass, text_mass, before, after, eps, allow_tf32):
-    return torch.empty_like(image)
-
-
-@torch.library.custom_op("alignment::text_gradient", mutates_args=())
-def text_gradient(
-    gradient: Tensor,
-    image: Tensor,
-    text: Tensor,
-    image_mass: Tensor,
-    text_mass: Tensor,
-    before: Tensor,
-    after: Tensor,
-    eps: float,
-    allow_tf32: bool,
-) -> Tensor:
-    (B, M, P, d), (C, N, L, _) = image.shape, text.shape
-    tiles = gradient_configuration(P, L, d, image.dtype, _capability(image))
-    programs = triton.cdiv(C * N, tiles["GROUP"]) * triton.cdiv(d, tiles["BLOCK_D"])
-    splits = _splits(image, programs, B * M * triton.cdiv(P, tiles["ROWS"]))
-    return _launch_gradient(
-        kernels.text_gradient_kernel,
-        (programs, splits),
-        text,
-        (gradient, image, text, image_mass, text_mass, before, after),
-        eps,
-        allow_tf32,
-        tiles,
-    )
-
-
-@text_gradient.register_fake
-def _(gradient, image, text, image_mass, text_mass, before, after, eps, allow_tf32):
-    return torch.empty_like(text)
-
-
-def _launch_gradient(kernel, grid, like, tensors, eps, allow_tf32, tiles) -> Tensor:
-    gradient, image, text, *rest = tensors
-    (B, M, P, d), (C, N, L, _) = image.shape, text.shape
-    # A plan's entries are at most about 1 / P: bring plan times gradient to the order of one, where 16 bits hold it.
-    largest = gradient.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
-    splits = grid[1]
-    result = like.new_empty((splits, *like.shape), dtype=like.dtype if splits == 1 else torch.float32)
-    with _on_device(image):
-        kernel[grid](
-            image,
-            text,
-            *rest,
-            gradient / largest * P,
-            (largest / P).view(1),
-            result,
-            B * M,
-            M,
-            N,
-            C * N,
-            P,
-            L,
-            d,
-            LOG2E / eps,
-            PRECISION=precision(image.dtype, allow_tf32),
-            **tiles,
-        )
-    return result[0] if splits == 1 else result.sum(0).to(like.dtype)
+image_gradient, text_gradient = _gradient_operator("image"), _gradient_operator("text")
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -70,6 +70,48 @@ def _columns(text_mass, first, prompts, L, GROUP: tl.constexpr, L_PAD: tl.conste
 
 
 @triton.jit
+def _kernel(
+    image,
+    text,
+    image_mass,
+    text_mass,
+    point,
+    row_start,
+    first,
+    prompts,
+    P,
+    L,
+    d,
+    scale,
+    ROWS: tl.constexpr,
+    GROUP: tl.constexpr,
+    L_PAD: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Masses (ROWS,) of an image point's tokens ``row_start ...``, and their K (ROWS, GROUP, L_PAD) with the prompts
+    ``first ...``.
+    """
+    rows = row_start + tl.arange(0, ROWS)
+    u = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0)
+    col, _, col_present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
+    scores = _scores(
+        image + point * P * d,
+        text + (first * L).to(tl.int64) * d,
+        rows * d,
+        u > 0,
+        col * d,
+        col_present,
+        d,
+        ROWS,
+        GROUP * L_PAD,
+        BLOCK_K,
+        PRECISION,
+    )
+    return u, tl.reshape(tl.exp2(scores * scale), (ROWS, GROUP, L_PAD))
+
+
+@triton.jit
 def _problems(
     first,
     point,
@@ -123,24 +165,25 @@ def transport_kernel(
     point = (tl.program_id(0) // groups).to(tl.int64)
     first = (tl.program_id(0) % groups) * GROUP
 
-    rows = tl.arange(0, P_PAD)
-    u = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0)
-    col, _, col_present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
-    scores = _scores(
-        image + point * P * d,
-        text + (first * L).to(tl.int64) * d,
-        rows * d,
-        u > 0,
-        col * d,
-        col_present,
+    u, kernel = _kernel(
+        image,
+        text,
+        image_mass,
+        text_mass,
+        point,
+        0,
+        first,
+        prompts,
+        P,
+        L,
         d,
+        scale,
         P_PAD,
-        GROUP * L_PAD,
+        GROUP,
+        L_PAD,
         BLOCK_K,
         PRECISION,
     )
-    kernel = tl.reshape(tl.exp2(scores * scale), (P_PAD, GROUP, L_PAD))
-
     problem, there, token, inside = _problems(
         first, point, points_per_image, prompts_per_class, prompts, L, GROUP, L_PAD
     )
@@ -195,24 +238,25 @@ def _flow(
     PRECISION: tl.constexpr,
 ):
     """Rows ``row_start ...`` of the plans of one image point and a group of prompts, each times its gradient."""
-    rows = row_start + tl.arange(0, ROWS)
-    u = tl.load(image_mass + point * P + rows, mask=rows < P, other=0.0)
-    col, _, col_present = _columns(text_mass, first, prompts, L, GROUP, L_PAD)
-    scores = _scores(
-        image + point * P * d,
-        text + (first * L).to(tl.int64) * d,
-        rows * d,
-        u > 0,
-        col * d,
-        col_present,
+    u, kernel = _kernel(
+        image,
+        text,
+        image_mass,
+        text_mass,
+        point,
+        row_start,
+        first,
+        prompts,
+        P,
+        L,
         d,
+        scale,
         ROWS,
-        GROUP * L_PAD,
+        GROUP,
+        L_PAD,
         BLOCK_K,
         PRECISION,
     )
-    kernel = tl.reshape(tl.exp2(scores * scale), (ROWS, GROUP, L_PAD))
-
     problem, there, token, inside = _problems(
         first, point, points_per_image, prompts_per_class, prompts, L, GROUP, L_PAD
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -81,27 +83,9 @@ def prompt_plan(
     return plan
 
 
-def prompt_transport(
-    cost: Tensor,
-    *,
-    image_weights: Tensor | None = None,
-    text_weights: Tensor | None = None,
-    eps: float = 0.1,
-    max_iter: int = 100,
-    stop: str = "problem",
-    tol: float = 1e-2,
-) -> Tensor:
+def prompt_transport(cost: Tensor, **options: Any) -> Tensor:
     r"""Transport costs :math:`\langle T^*, C \rangle`, (B, C) fp32, of dense costs (B, C, M, N).
 
-    The gradient reaches ``cost`` with the plan held constant. Arguments and errors as in ``prompt_plan``.
+    The gradient reaches ``cost`` with the plan held constant. Options and errors are those of ``prompt_plan``.
     """
-    plan = prompt_plan(
-        cost,
-        image_weights=image_weights,
-        text_weights=text_weights,
-        eps=eps,
-        max_iter=max_iter,
-        stop=stop,
-        tol=tol,
-    )
-    return (plan * cost.float()).sum((-2, -1))
+    return (prompt_plan(cost, **options) * cost.float()).sum((-2, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,7 +63,8 @@ def token_transport(
         below ``tol``; ``"release"``: the M x N problems of one image and class share that mean, as in MMTPA's
         released code; ``"fixed"``: ``max_iter`` iterations.
     tol : threshold of the stopping rule.
-    value : ``"cost"`` or ``"similarity"`` (= 1 - cost, since the plan's mass is one).
+    value : ``"cost"``, ``"similarity"`` (= 1 - cost, since the plan's mass is one) or ``"plan"``, which the plain
+        solver gives without gradient.
     normalize : scale the features to unit norm first (in fp32, a copy of the features).
     memory : bytes that the plain solver may take beside inputs, result and gradients (more if one image and one
         class need more).
@@ -72,7 +75,7 @@ def token_transport(
 
     Returns
     -------
-    (B, C, M, N) fp32.
+    (B, C, M, N) fp32; plans are (B, C, M, N, P, L), zero at padding.
 
     Raises
     ------
@@ -96,6 +99,12 @@ def token_transport(
     _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
     image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights)
     text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights)
+    if value == "plan":
+        if implementation == "fused":
+            raise ValueError(
+                "implementation is 'fused', which writes no plans, expected 'auto' or 'plain' for value 'plan'"
+            )
+        implementation = "plain"
     chosen = implementation_for(image_tokens, text_tokens, eps=eps, stop=stop, wanted=implementation)
     image, text = image_tokens, text_tokens
     if chosen == "plain":  # the fused kernel does not read padding
@@ -107,7 +116,7 @@ def token_transport(
 
         dtype = torch.promote_types(image.dtype, text.dtype)
         dtype = torch.float32 if dtype == torch.float64 else dtype
-        similarity = fused.token_similarity(
+        result = fused.token_similarity(
             image.to(dtype),
             text.to(dtype),
             image_mass,
@@ -120,41 +129,21 @@ def token_transport(
     else:
         stopping = plain.Stopping(eps, max_iter, stop, tol)
         lengths = _class_lengths(text_lengths)
-        similarity = plain.token_similarity(image, text, image_mass, text_mass, lengths, stopping, memory)
-    if check_finite or not similarity.is_cuda:
-        _check_result(similarity)
-    return similarity if value == "similarity" else 1 - similarity
+        solve = plain.token_plans if value == "plan" else plain.token_similarity
+        result = solve(image, text, image_mass, text_mass, lengths, stopping, memory)
+    if check_finite or not result.is_cuda:
+        _check_result(result)
+    return 1 - result if value == "cost" else result
 
 
 def token_plan(
-    image_tokens: Tensor,
-    text_tokens: Tensor,
-    text_lengths: Tensor | None = None,
-    *,
-    image_lengths: Tensor | None = None,
-    image_weights: Tensor | None = None,
-    text_weights: Tensor | None = None,
-    eps: float = 0.1,
-    max_iter: int = 100,
-    stop: str = "problem",
-    tol: float = 1e-2,
-    normalize: bool = False,
-    memory: int = MEMORY,
+    image_tokens: Tensor, text_tokens: Tensor, text_lengths: Tensor | None = None, **options: Any
 ) -> Tensor:
     """The plans T* themselves, (B, C, M, N, P, L), zero at padding, without gradient; by the plain solver.
 
-    Arguments and errors as in ``token_transport``.
+    Options and errors are those of ``token_transport``, of which this is ``value="plan"``.
     """
-    checks.check_solver(eps, max_iter, stop, tol)
-    _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite=False)
-    image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights)
-    text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights)
-    image, text = _without_padding(image_tokens, image_valid), _without_padding(text_tokens, text_valid)
-    if normalize:
-        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-    stopping = plain.Stopping(eps, max_iter, stop, tol)
-    lengths = _class_lengths(text_lengths)
-    return plain.token_plans(image, text, image_mass, text_mass, lengths, stopping, memory)
+    return token_transport(image_tokens, text_tokens, text_lengths, value="plan", **options)
 
 
 def _masses(side: str, tokens: Tensor, lengths: Tensor | None, weights: Tensor | None):
@@ -196,8 +185,8 @@ def _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
         checks.check_lengths("image_lengths", image_lengths, "image_tokens", image_tokens)
 
 
-def _check_result(similarity: Tensor) -> None:
-    if not torch.isfinite(similarity).all():
+def _check_result(result: Tensor) -> None:
+    if not torch.isfinite(result).all():
         raise ValueError(
             "token_transport met non-finite numbers: image_tokens or text_tokens hold NaN or infinity, "
             "or are far from unit norm (normalize=True scales them)"
