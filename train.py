@@ -9,11 +9,13 @@ ones win. The folder gets Dassl's log and checkpoints, and result.json when the 
 """
 
 import argparse
+import random
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tools import DASSL
+from tools import DASSL, ranks
 from tools.cli import OneLineParser, clean_errors
 from tools.record import make_record, write_record
 from tools.run_folder import can_continue, clear, finished_run, started_or_as_before
@@ -85,10 +87,11 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def main(args: argparse.Namespace) -> None:
-    """Run what `args` ask for, unless its folder holds the finished run already."""
+def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
+    """Run what `args` ask for, unless its folder holds the finished run already; of several processes, `together`."""
     started = datetime.now(timezone.utc)
     cfg = setup_cfg(args)
+    ranks.use_device(cfg.USE_CUDA)
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
         raise FileNotFoundError(f"DASSL_PATH {DASSL} holds no dassl package")
     _check_name("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
@@ -109,10 +112,11 @@ def main(args: argparse.Namespace) -> None:
         print(f"Already finished: {folder} ({result}). TRAIN.OVERWRITE True does it again.")
         return
 
-    with started_or_as_before(folder):
-        if cfg.TRAIN.OVERWRITE:
+    first = ranks.rank() == 0
+    with started_or_as_before(folder) if first else nullcontext():
+        if cfg.TRAIN.OVERWRITE and first:
             clear(folder)
-        trainer = _build(args, cfg)
+        trainer = _build(args, cfg, together)
         if args.eval_only:
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
     if args.no_train and not args.eval_only:
@@ -127,7 +131,8 @@ def main(args: argparse.Namespace) -> None:
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(_how_to_continue(folder, trainer)) from interrupt
     finished = datetime.now(timezone.utc)
-    write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
+    if first:
+        write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
 
 
 def _check_name(what: str, name: str, names: list[str]) -> None:
@@ -135,11 +140,14 @@ def _check_name(what: str, name: str, names: list[str]) -> None:
         raise ValueError(f"{what} {name!r} is unknown, choose from: {', '.join(sorted(names))}")
 
 
-def _build(args: argparse.Namespace, cfg: CfgNode) -> Any:
+def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None) -> Any:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    setup_logger(cfg.OUTPUT_DIR)
+    elif together:
+        set_random_seed(together.agree("seed", random.randrange(2**32)))
+    if ranks.rank() == 0:
+        setup_logger(cfg.OUTPUT_DIR)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
     if DASSL:
@@ -147,7 +155,10 @@ def _build(args: argparse.Namespace, cfg: CfgNode) -> Any:
     if cfg.VERBOSE:
         print_args(args, cfg)
         print(f"Collecting env info ...\n** System info **\n{collect_env_info()}\n")
-    return build_trainer(cfg)
+    trainer = build_trainer(cfg)
+    if together:
+        together.check_equal(trainer)
+    return trainer
 
 
 def _how_to_continue(folder: Path, trainer: Any) -> str:
@@ -183,4 +194,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     with clean_errors():
-        main(make_parser().parse_args())
+        arguments = make_parser().parse_args()
+        with ranks.joined() as together:
+            main(arguments, together)

@@ -207,12 +207,14 @@ def _commit() -> str | None:
 def _hardware() -> dict[str, Any]:
     import torch
 
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": torch.distributed.get_world_size() if together else 1,
         "gpus": gpus,
     }
 

@@ -82,6 +82,11 @@ class EpochLoader(DataLoader):
     def __len__(self) -> int:
         return len(self._epoch)
 
+    @property
+    def batches_of_all(self) -> int:
+        """Different batches of all processes together."""
+        return len(self._epoch.batch_sampler)
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if self._iterator is not None and self._dataset_changed():
             self._iterator = None  # workers hold the data set as it was; new ones are started

@@ -174,9 +174,7 @@ class SimpleTrainer(TrainerBase):
             input, label = self.parse_batch_test(batch)
             outputs, labels = processes.collect(self.model_inference(input)), processes.collect(label)
             # Several processes take a batch each; in the last round some had none left and took one once more.
-            left = (
-                len(outputs) if len(outputs) == 1 else len(data_loader.batch_sampler) - number * len(outputs)
-            )
+            left = len(outputs) if len(outputs) == 1 else data_loader.batches_of_all - number * len(outputs)
             for output, label in zip(outputs[:left], labels):
                 self.evaluator.process(output, label)
         results = self.evaluator.evaluate()

@@ -16,7 +16,7 @@ from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerX, build_trainer
 from dassl.engine import trainer as trainer_module
 from dassl.modeling import BACKBONE_REGISTRY
 from dassl.modeling.backbone import Backbone
-from dassl.utils import load_checkpoint, set_random_seed, setup_logger
+from dassl.utils import load_checkpoint, processes, set_random_seed, setup_logger
 
 from .plugin import Tiny, tiny_cfg
 
@@ -32,6 +32,12 @@ def train(cfg):
     trainer = build_trainer(cfg)
     trainer.train()
     return trainer
+
+
+def test_a_trainer_for_one_process_is_not_started_in_several(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(ValueError, match="Tiny trains in one process, not in 2: start it without torchrun"):
+        build_trainer(tiny_cfg(root, tmp_path))
 
 
 def test_hooks_come_in_the_originals_order(root, tmp_path):

@@ -1,0 +1,89 @@
+"""train.py in several processes, as torchrun starts them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_train import changed
+from tests.trainers.harness import assert_close
+from tools.record import read_record
+
+#: Runs train.py after a change in one of the processes.
+ONE_IS_OTHER = """
+import os, runpy, signal, sys
+sys.path.insert(0, os.getcwd())
+if os.environ["RANK"] == "1":
+    {change}
+sys.argv[0] = "train.py"
+runpy.run_path("train.py", run_name="__main__")
+"""
+DIES = """
+    from dassl.engine import TrainerBase
+    TrainerBase.before_epoch = lambda trainer: trainer.epoch == 1 and os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def in_processes(count: int, root: Path, script: Path, arguments: list[object]) -> tuple[str, list[str]]:
+    """What the run prints, and the lines on stderr that are ours, not torchrun's own report."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    words = [*start, str(script), *map(str, arguments)]
+    run = subprocess.run(words, cwd=root, capture_output=True, text=True, timeout=600)
+    ours = [line for line in run.stderr.splitlines() if line.startswith(("error: ", "interrupted"))]
+    assert bool(ours) == bool(run.returncode), run.stderr
+    return run.stdout, ours
+
+
+def prompts(folder: Path) -> torch.Tensor:
+    [path] = folder.glob("*/model.pth.tar-2")
+    return torch.load(path, weights_only=True)["state_dict"]["context.ctx"]
+
+
+@pytest.fixture
+def arguments(short_run) -> list[object]:
+    """A run whose batches two processes share unequally; of its three test batches, one has none in the end."""
+    return [*short_run, "DATALOADER.TEST.BATCH_SIZE", 200, "TRAIN.RESUME_INTERVAL", 0.0]
+
+
+def test_they_leave_what_one_leaves(root, run_train, arguments, tmp_path):
+    assert run_train(*arguments).code == 0
+    several = changed(arguments, output_dir=tmp_path / "several")
+    printed, _ = in_processes(2, root, root / "train.py", several)
+    assert printed.count("=> result") == 1  # one of them prints
+
+    one, two = read_record(tmp_path / "run"), read_record(tmp_path / "several")
+    assert one["metrics"] == two["metrics"]
+    assert (one["hardware"]["processes"], two["hardware"]["processes"]) == (1, 2)
+    assert_close(prompts(tmp_path / "several"), prompts(tmp_path / "run"), 1e-5)
+
+    def names(folder: str) -> set[str]:
+        return {path.name for path in (tmp_path / folder).rglob("*") if "tfevents" not in path.name}
+
+    assert names("several") == names("run")
+
+
+def test_a_lost_process_is_named_and_the_run_continues_in_another_number(
+    root, run_train, arguments, tmp_path
+):
+    assert run_train(*arguments).code == 0
+    script = tmp_path / "dies.py"
+    script.write_text(ONE_IS_OTHER.format(change=DIES.strip()))
+    unfinished = changed(arguments, output_dir=tmp_path / "lost")
+    _, errors = in_processes(3, root, script, unfinished)
+    assert errors == ["error: process 1 of 3 lost; the same command continues the run"]
+    assert (tmp_path / "lost" / "resume.pth.tar").is_file()
+
+    assert "Previous epoch: 1" in run_train(*unfinished).out
+    assert read_record(tmp_path / "lost")["metrics"] == read_record(tmp_path / "run")["metrics"]
+    assert_close(prompts(tmp_path / "lost"), prompts(tmp_path / "run"), 1e-5)
+
+
+def test_processes_that_do_different_runs_are_named(root, arguments, tmp_path):
+    script = tmp_path / "other.py"
+    script.write_text(ONE_IS_OTHER.format(change="sys.argv += ['OPTIM.LR', '0.5']"))
+    _, errors = in_processes(2, root, script, arguments)
+    assert len(errors) == 1
+    assert errors[0].startswith("error: process 1 differs from process 0: OPTIM.LR: ")
+    assert not (tmp_path / "run").exists()
