@@ -40,15 +40,17 @@ def _padded(n: int) -> int:
 def transport_configuration(P: int, L: int, d: int, dtype: torch.dtype, capability: int) -> dict[str, Any]:
     """Tile sizes and launch options of ``kernels.transport_kernel``; the compiled kernels are tested not to spill."""
     P_PAD, L_PAD = _padded(P), triton.next_power_of_2(L)
+    full = dtype == torch.float32
     # A result that comes out of tensor memory takes more registers, and so do three products for one.
-    cells = MOST_CELLS // (2 if dtype == torch.float32 else 1) // (2 if _has_tensor_memory(capability) else 1)
+    cells = MOST_CELLS // (2 if full else 1) // (2 if _has_tensor_memory(capability) else 1)
     columns = max(16, min(128, cells // P_PAD))
     return {
         "P_PAD": P_PAD,
         "L_PAD": L_PAD,
         "GROUP": max(1, columns // L_PAD),
-        "BLOCK_K": min(_padded(d), max(16, 32768 // (P_PAD * dtype.itemsize)), 128 // dtype.itemsize),
-        "num_warps": 16 if P_PAD >= 512 else 8 if P_PAD >= 128 else 4,
+        # At least what one instruction multiplies; no more than leaves registers for the rest.
+        "BLOCK_K": min(_padded(d), max(32, 32768 // P_PAD) // dtype.itemsize, 128 // dtype.itemsize),
+        "num_warps": 16 if P_PAD >= 512 and not full else 8 if P_PAD >= 128 else 4,
         "num_stages": 2,
     }
 

@@ -19,6 +19,7 @@ TRAINING, LARGEST = (198, 8, 512), (578, 16, 1024)
         (100, torch.bfloat16, TRAINING),
         (90, torch.float32, TRAINING),
         (90, torch.float16, LARGEST),
+        (90, torch.float32, LARGEST),
     ],
     ids=str,
 )
