@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     images = {"train": data.train_x, "val": data.val, "test": data.test}[args.part] or []
     if not images:
         raise ValueError(f"{args.name} has no {args.part} images")
-    chosen = choose(images, args.classes, args.seed)
+    chosen = choose(images, Path(data.image_dir), args.classes, args.seed)
     title = f"{args.name}: {len(chosen)} of {data.num_classes} classes"
     gallery(chosen, title).savefig(args.output, dpi=100)
     print(f"{args.output}: {title}, {args.part} images")
@@ -56,23 +56,26 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def choose(images: list[Datum], classes: int, seed: int) -> list[Datum]:
-    """One image of each of so many classes, which lie at even distances among the labels."""
+def choose(images: list[Datum], folder: Path, classes: int, seed: int) -> list[Datum]:
+    """One image of each of so many classes, which lie at even distances among the labels.
+
+    The choice depends on the images' paths below `folder` alone, so it is the same for everybody.
+    """
     labels = sorted({image.label for image in images})
     count = min(classes, len(labels))
     chosen = [labels[i * len(labels) // count] for i in range(count)]
-    by_path = {image.impath: image for image in images}
+    by_path = {Path(image.impath).relative_to(folder).as_posix(): image for image in images}
     of_label: dict[int, list[Item]] = {label: [] for label in chosen}
-    for image in images:
+    for path, image in by_path.items():
         if image.label in of_label:
-            of_label[image.label].append(Item(image.impath, image.label, image.classname))
+            of_label[image.label].append(Item(path, image.label, image.classname))
     return [by_path[rank(items, seed)[0].path] for items in of_label.values()]
 
 
 def gallery(images: list[Datum], title: str) -> Figure:
     """The images with their class names, cut to squares."""
-    columns = min(len(images), max(3, math.ceil(math.sqrt(1.6 * len(images)))))
-    rows = math.ceil(len(images) / columns)
+    rows = math.ceil(len(images) / max(5, math.ceil(math.sqrt(2 * len(images)))))
+    columns = math.ceil(len(images) / rows)
     figure = Figure(figsize=(1.7 * columns, 2.05 * rows + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(rows, columns, squeeze=False).flat

@@ -30,10 +30,31 @@ def test_classes_lie_at_even_distances(tmp_path: Path) -> None:
             path = tmp_path / f"{label}_{number}.jpg"
             path.touch()
             images.append(Datum(str(path), label, 0, f"class {label}"))
-    assert [image.label for image in choose(images, 4, 0)] == [0, 2, 5, 7]
-    assert [image.label for image in choose(images, 99, 0)] == list(range(10))
-    assert choose(images, 5, 0) == choose(images[::-1], 5, 0)
-    assert any(choose(images, 5, 0) != choose(images, 5, seed) for seed in (1, 2, 3))
+    assert [image.label for image in choose(images, tmp_path, 4, 0)] == [0, 2, 5, 7]
+    assert [image.label for image in choose(images, tmp_path, 99, 0)] == list(range(10))
+    first = choose(images, tmp_path, 5, 0)
+    assert first == choose(images[::-1], tmp_path, 5, 0)
+    assert any(first != choose(images, tmp_path, 5, seed) for seed in (1, 2, 3))
+
+
+def test_the_same_pictures_wherever_the_data_lie(tiny_eurosat: Path, tmp_path: Path) -> None:
+    pictures = []
+    for number in range(2):
+        root = tiny_eurosat if number == 0 else tiny_eurosat.rename(tmp_path / "elsewhere")
+        main(
+            [
+                "dataset",
+                "eurosat",
+                "--root",
+                str(root),
+                "--output",
+                str(tmp_path / "a.png"),
+                "--part",
+                "train",
+            ]
+        )
+        pictures.append((tmp_path / "a.png").read_bytes())
+    assert pictures[0] == pictures[1]
 
 
 def test_a_dollar_in_a_class_name_is_no_formula(tiny_eurosat: Path, tmp_path: Path) -> None:
