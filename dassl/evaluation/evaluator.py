@@ -5,7 +5,6 @@ from collections import OrderedDict, defaultdict
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, f1_score
 from yacs.config import CfgNode
 
 from dassl.utils import processes
@@ -77,6 +76,8 @@ class Classification(EvaluatorBase):
         """
         if not self._total:
             raise ValueError("there is nothing to evaluate: the data loader gave no image")
+        from sklearn.metrics import f1_score  # takes a second, which only a run that is evaluated needs
+
         results = OrderedDict()
         results["accuracy"] = 100.0 * self._correct / self._total
         results["error_rate"] = 100.0 - results["accuracy"]
@@ -115,6 +116,8 @@ class Classification(EvaluatorBase):
         return mean
 
     def _save_confusion_matrix(self) -> None:
+        from sklearn.metrics import confusion_matrix
+
         # Rows are true classes and sum to 1. A tensor, because torch.load refuses numpy arrays by default.
         matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
         if not processes.is_first():
