@@ -1,37 +1,104 @@
-"""What published prompt-learning code does, for measuring against: every class text at all 77 positions."""
+"""What published prompt-learning code does, for measuring against.
+
+Every class text at all 77 positions with a dense mask, every block at all positions, each image once per visual prompt
+from the pixels on, a loop over images and classes around the transport, CoCoOp image by image. The blocks are
+open_clip's own modules, the results are those of the efficient towers.
+"""
+
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from clip import TextFeatures, TextPrompts, TextTower
-from clip.blocks import finish, heads, layer_norm
+from alignment import hierarchical_transport
+from clip import ImageFeatures, ImageTower, TextFeatures, TextPrompts, TextTower
 
 
 class PlainTextTower(TextTower):
-    """R x C texts of 77 positions each, all blocks at all positions; the same results as TextTower."""
+    """R x C texts of 77 positions each."""
 
     def forward(self, prompts: TextPrompts, deep: Tensor | None = None) -> TextFeatures:
         layout = prompts.layout
-        texts = [
-            torch.cat([root[:length], own])
-            for own in prompts.branch.split(layout.branches)
-            for root, length in zip(prompts.root, layout.roots)
-        ]
         n_classes, n_roots = len(layout.branches), len(layout.roots)
+        length = self.context_length
         padding = self.embed([0])
-        x = torch.stack(
-            [torch.cat([text, padding.expand(self.context_length - len(text), -1)]) for text in texts]
-        )
-        x = (x + self.positional_embedding).to(self.transformer.get_cast_dtype())
+        texts = []
+        for own in prompts.branch.split(layout.branches, dim=-2):
+            for r, (root, n_shared) in enumerate(zip(prompts.root, layout.roots)):
+                text = torch.cat([root[:n_shared], own if own.dim() == 2 else own[r]])[:length]
+                texts.append(torch.cat([text, padding.expand(length - len(text), -1)]))
+        x = (torch.stack(texts) + self.positional_embedding).to(self.transformer.get_cast_dtype())
+        mask = torch.full((length, length), -torch.inf, device=x.device).triu(1)
         for i, block in enumerate(self.transformer.resblocks):
             if deep is not None and 0 < i <= len(deep):
                 fresh = deep[i - 1].to(x.dtype).repeat(n_classes, 1, 1)
                 x = torch.cat([x[:, :1], fresh, x[:, 1 + fresh.shape[1] :]], dim=1)
-            q, k, v = heads(block, x)
-            x = finish(block, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-        x = layer_norm(x, self.ln_final) @ self.text_projection.to(x.dtype)
+            x = block(x, attn_mask=mask)
+        x = self.ln_final(x) @ self.text_projection.to(x.dtype)
         x = x.unflatten(0, (n_classes, n_roots))
-        ends = torch.tensor([[root + end for root in layout.roots] for end in layout.ends])
+        ends = torch.tensor([[root + end for root in layout.roots] for end in layout.ends], device=x.device)
         summary = x.gather(2, ends[:, :, None, None].expand(-1, -1, 1, x.shape[-1]))[:, :, 0]
         return TextFeatures(summary, x[:, :, : max(layout.tokens)] if layout.tokens else None)
+
+
+class PlainImageTower(ImageTower):
+    """A plain ViT on M copies of every image."""
+
+    def forward(
+        self, images: Tensor, prompts: Tensor | None = None, deep: Tensor | None = None, tokens: bool = False
+    ) -> ImageFeatures:
+        visual, dtype = self.visual, self._dtype()
+        copies = 1 if prompts is None else len(prompts)
+        pixels = images.to(dtype).repeat_interleave(copies, dim=0)
+        x = visual.conv1(pixels).flatten(2).transpose(1, 2)
+        start = visual.class_embedding.to(dtype).expand(len(x), 1, -1)
+        x = torch.cat([start, x], dim=1) + visual.positional_embedding.to(dtype)
+        if prompts is not None:
+            x = torch.cat([x, prompts.to(dtype).repeat(len(images), 1, 1)], dim=1)
+        x = visual.ln_pre(x)
+        for i, block in enumerate(visual.transformer.resblocks):
+            if deep is not None and 0 < i <= len(deep):
+                fresh = deep[i - 1].to(x.dtype).repeat(len(images), 1, 1)
+                x = torch.cat([x[:, : -fresh.shape[1]], fresh], dim=1)
+            x = block(x)
+        x = (visual.ln_post(x) @ visual.proj.to(x.dtype)).unflatten(0, (-1, copies))
+        return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
+
+
+def plain_transport(
+    image_points: Tensor,
+    text_points: Tensor,
+    image_tokens: Tensor | None = None,
+    text_tokens: Tensor | None = None,
+    text_lengths: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """hierarchical_transport of one image and one class at a time."""
+    rows = []
+    for b in range(len(image_points)):
+        row = []
+        for c in range(len(text_points)):
+            tokens, words = image_tokens, text_tokens
+            if tokens is not None and words is not None:
+                length = words.shape[2] if text_lengths is None else int(text_lengths[c])
+                tokens, words = tokens[b : b + 1], words[c : c + 1, :, :length]
+            points = image_points[b : b + 1], text_points[c : c + 1]
+            row.append(hierarchical_transport(*points, tokens, words, **options)[0, 0])
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def make_plain(model: Any) -> None:
+    """Turn a method's model into what published code does; its results stay the same."""
+    from trainers import cocoop, mmtpa, plot
+
+    model.clip.text.__class__, model.clip.image.__class__ = PlainTextTower, PlainImageTower
+    for module in (mmtpa, plot):
+        vars(module)["hierarchical_transport"] = plain_transport
+    if isinstance(model, cocoop.CoCoOpModel):
+        score = model._score
+
+        def one_by_one(features: Tensor, contexts: Tensor) -> Tensor:
+            return torch.cat([score(f[None], c[None]) for f, c in zip(features, contexts)])
+
+        model.__dict__["_score"] = one_by_one
