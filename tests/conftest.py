@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -18,9 +19,26 @@ os.environ["MPLBACKEND"] = "Agg"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# The same examples in every run, however slow the machine is: a red test is never a matter of luck.
+hypothesis.settings.register_profile("mmprompt", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("mmprompt")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """The global random states of a test do not depend on the tests before it."""
+    import numpy
+    import torch
+
+    random.seed(0)
+    numpy.random.seed(0)  # noqa: NPY002  the global state is what is meant
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,11 @@
 import itertools
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alignment import hierarchical_transport, prompt_plan, token_plan, token_transport
 from tests.alignment.samples import tokens
-
-settings.register_profile("alignment", max_examples=25, deadline=None, derandomize=True)
-settings.load_profile("alignment")
 
 sizes = st.integers(1, 9)
 seeds = st.integers(0, 10_000)

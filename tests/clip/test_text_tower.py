@@ -115,7 +115,7 @@ def test_deep_prompts_replace_as_many_positions_as_they_have(original, towers):
 names = st.text(alphabet="abc zé_-'7", max_size=12).filter(lambda name: encode(name.replace("_", " ")))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     classnames=st.lists(names, min_size=1, max_size=6),
     roots=st.lists(st.integers(1, 8), min_size=1, max_size=3),

@@ -23,7 +23,7 @@ def test_rows_equal_open_clip():
     assert tokenize("a dog").dtype == torch.long
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(max_size=15))
 def test_rows_equal_open_clip_for_any_text(text):
     assert torch.equal(tokenize(text), open_clip.tokenize(text))
