@@ -77,7 +77,8 @@ class APLeModel(IVLPModel):
         loss, logits = super().loss(images, labels)
         if self.stage != "both":
             t = self.options.TEMPERATURE
-            guide = self.scaled_cosines(self.clip.image(self.adapter(images)).summary[:, 0], self.zeroshot)
+            guide = self.clip.image(self.adapter(images)).summary[:, 0]
+            guide = self.scaled_cosines(guide, self.of_classes(self.zeroshot))
             p, p_zs = F.log_softmax(logits / t, dim=-1), F.log_softmax(guide / t, dim=-1)
             loss = loss + self.options.LAMBDA * t**2 * F.kl_div(
                 p, p_zs, reduction="batchmean", log_target=True
@@ -134,7 +135,7 @@ class APLe(IVLP):
             f"APLe: {kind}, trains {' and '.join(STAGES[stage])} ({share}), frozen: {', '.join(frozen) or 'nothing'}"
         )
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         self.model.stage = self.stage()
         self.write_scalar(
             "train/stage", self.stages.index(self.model.stage), self.epoch * self.num_batches + self.batch_idx

@@ -15,6 +15,7 @@ from dassl.utils import count_num_param, load_checkpoint
 
 from . import processes
 from .checkpoint import find_checkpoint, load_learned
+from .class_texts import draw_classes
 from .prompt_model import PromptModel
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -78,6 +79,7 @@ class PromptTrainer(TrainerX):
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
             )
+        self.class_sample = self._class_sample()
         template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
 
         print("Building the prompts")
@@ -99,6 +101,20 @@ class PromptTrainer(TrainerX):
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
         self._texts: Any = None
 
+    def _class_sample(self) -> int:
+        """Classes that a training step tells apart; 0: all.
+
+        Raises:
+            ValueError: they are fewer than a batch may have.
+        """
+        size, batch = self.cfg.TRAINER.get("CLASS_SAMPLE", 0), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        if size and size < min(batch, self.num_classes):
+            raise ValueError(
+                f"TRAINER.CLASS_SAMPLE is {size}, a batch may have {min(batch, self.num_classes)} classes: at least as "
+                "many, or 0 for all classes, is needed"
+            )
+        return size if size < self.num_classes else 0
+
     def _build_prompts(self, towers: clip.CLIP, template: str) -> PromptModel:
         try:
             return self.model_class(self.cfg, towers, self.dm.dataset.classnames, template)
@@ -117,14 +133,32 @@ class PromptTrainer(TrainerX):
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, logits = self.model.loss(images, labels)
-        part = processes.share_of_batch(len(labels), self.device)
-        values = torch.stack([loss.detach(), compute_accuracy(logits, labels)[0][0]])
-        of_batch = processes.total(values * part)
-        self.detect_anomaly(of_batch[0])
+        part, summary = self.of_batch(logits, labels, loss=loss)
         self.model_backward_and_update(loss * part)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return dict(zip(("loss", "acc"), of_batch.tolist()))
+        return {name: value.item() for name, value in summary.items()}
+
+    def of_batch(
+        self, logits: Tensor, labels: Tensor, **losses: Tensor
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What this process's losses count in the whole batch's, and those with the accuracy in percent.
+
+        Raises:
+            FloatingPointError: the first loss is not finite.
+            ValueError: the logits are not of the classes that were drawn (CLASS_SAMPLE).
+        """
+        classes = self.model.class_texts.classes
+        if classes is not None and logits.shape[1] != len(classes):
+            raise ValueError(
+                f"TRAINER.CLASS_SAMPLE is {len(classes)}, but {type(self).__name__} scores {logits.shape[1]} classes: "
+                "it must select its texts with of_classes"
+            )
+        part = processes.share_of_batch(len(labels), self.device)
+        values = [*(loss.detach() for loss in losses.values()), compute_accuracy(logits, labels)[0][0]]
+        total = processes.total(torch.stack(values) * part)
+        self.detect_anomaly(total[0])
+        return part, dict(zip((*losses, "acc"), total))
 
     def model_backward(self, loss: Tensor) -> None:
         """The gradient of the batch's loss, of which ``loss`` is this process's part."""
@@ -139,10 +173,20 @@ class PromptTrainer(TrainerX):
             self.scaler.update()
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        return batch["img"].to(self.device), batch["label"].to(self.device)
+        """Images, and their labels: with ``TRAINER.CLASS_SAMPLE`` among the classes that are drawn for this step."""
+        images, labels = batch["img"].to(self.device), batch["label"]
+        if self.class_sample:
+            step = self.epoch * self.num_batches + self.batch_idx
+            of_batch = processes.gather_all(labels.to(self.device)).cpu()
+            classes = draw_classes(
+                of_batch, self.num_classes, self.class_sample, (torch.initial_seed(), step)
+            )
+            self.model.class_texts.classes = classes
+            labels = torch.searchsorted(classes, labels)
+        return images, labels.to(self.device)
 
     def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
-        self._texts = None
+        self._texts = self.model.class_texts.classes = None
         super().set_model_mode(mode, names)
 
     @torch.no_grad()

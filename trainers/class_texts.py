@@ -2,6 +2,9 @@
 
 Of several processes each encodes its share of the classes and gets the features of the others (see processes).
 
+Of a large vocabulary, a training step may encode and tell apart a sample only: the classes of the batch and others
+drawn at random (as with the class centres of Partial FC, An et al., CVPR 2022).
+
 Classes go through the text tower in chunks when their activations would not fit: each chunk's are computed again in the
 backward pass, so memory holds those of one chunk at a time, and the gradient stays exact.
 """
@@ -10,6 +13,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -24,6 +28,9 @@ GIB = 2**30
 
 class ClassTexts:
     """Encodes class texts within a memory budget.
+
+    Attributes:
+        classes: indices of the classes that are encoded, in ascending order; None: all.
 
     Args:
         tower: the text tower.
@@ -40,14 +47,24 @@ class ClassTexts:
         for key, value in (("TEXT_CHUNK", self.chunk), ("TEXT_MEMORY", self.memory)):
             if value < 0:
                 raise ValueError(f"MODEL.{key} is {value}, 0 (decided by itself) or more is needed")
+        self.classes: Tensor | None = None
         self._fitting: dict[bool, int] = {}
 
+    def of_classes(self, rows: Tensor) -> Tensor:
+        """Of the rows of all classes those of ``classes``."""
+        return rows if self.classes is None else rows[self.classes.to(rows.device)]
+
+    def prompts_of_classes(self, prompts: TextPrompts) -> TextPrompts:
+        """Of the prompts of all classes those of ``classes``."""
+        return prompts if self.classes is None else prompts.select(self.classes.tolist())
+
     def encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
-        """What the tower returns for all classes of the prompts.
+        """What the tower returns for ``classes``, of the prompts of all.
 
         Raises:
             ValueError: the memory does not hold the texts of a single class.
         """
+        prompts = self.prompts_of_classes(prompts)
         count = len(prompts.layout.branches)
         if not 1 < processes.count() <= count:
             return self._encode(prompts, deep)
@@ -98,6 +115,20 @@ class ClassTexts:
                 )
             self._fitting[training] = int((budget - shared) / each)
         return max(1, self._fitting[training])
+
+
+def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:
+    """(size,) ascending indices of classes: all those of the batch, and others drawn at random.
+
+    Args:
+        labels: of the whole batch, of at most ``size`` classes.
+        n_classes: from which to draw.
+        entropy: decides the draw.
+    """
+    of_batch = np.unique(labels.cpu().numpy())
+    others = np.setdiff1d(np.arange(n_classes), of_batch)
+    drawn = np.random.default_rng(entropy).choice(others, size - len(of_batch), replace=False)
+    return torch.from_numpy(np.sort(np.concatenate([of_batch, drawn])))
 
 
 def lengthen(tokens: Tensor, length: int) -> Tensor:

@@ -45,14 +45,16 @@ class CoCoOpModel(PromptModel):
     def logits(self, images: Tensor, texts: None) -> Tensor:
         features = unit(self.encode_images(images))
         contexts = self.context.ctx + self.meta_net(features)[:, None]  # (B, n, w)
-        tokens = len(self.context.root_frozen[0]) + sum(self.context.layout.branches)
+        branches = self.of_classes(torch.tensor(self.context.layout.branches))
+        tokens = len(self.context.root_frozen[0]) + int(branches.sum())
         chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
         if torch.is_grad_enabled() and len(chunks) > 1:  # keep one chunk's activations at a time
             return torch.cat([checkpoint(self._score, *chunk, use_reentrant=False) for chunk in chunks])
         return torch.cat([self._score(*chunk) for chunk in chunks])
 
     def _score(self, features: Tensor, contexts: Tensor) -> Tensor:
-        texts = self.clip.text(self.context.for_images(contexts)).summary  # (C, B, d)
+        prompts = self.class_texts.prompts_of_classes(self.context.for_images(contexts))
+        texts = self.clip.text(prompts).summary  # (C, B, d)
         return self.scaled_cosines(features, texts)
 
 

@@ -39,7 +39,7 @@ class KgCoOpModel(CoOpModel):
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         texts = self.encode_texts()
         logits = self.logits(images, texts)
-        distance = 1 - torch.sum(unit(texts) * self.zeroshot, dim=-1).mean()
+        distance = 1 - torch.sum(unit(texts) * self.of_classes(self.zeroshot), dim=-1).mean()
         return F.cross_entropy(logits, labels) + self.weight * distance, logits
 
 

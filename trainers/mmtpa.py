@@ -80,7 +80,7 @@ class MMTPAModel(PromptModel):
 
     def encode_texts(self) -> Texts:
         points, tokens = self.text_features()
-        lengths = torch.tensor(self.context.layout.tokens)
+        lengths = self.of_classes(torch.tensor(self.context.layout.tokens))
         return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
 
     def logits(self, images: Tensor, texts: Texts) -> Tensor:

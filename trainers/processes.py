@@ -39,6 +39,11 @@ def gather(rows: Tensor, total: int) -> Tensor:
     return rows if count() == 1 else _Gather.apply(rows, total)
 
 
+def gather_all(rows: Tensor) -> Tensor:
+    """All rows, where every process has its ``share`` of them."""
+    return gather(rows, int(total(torch.tensor(len(rows), device=rows.device))))
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, total: int) -> Tensor:

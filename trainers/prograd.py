@@ -14,7 +14,6 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from dassl.metrics import compute_accuracy
 
 from . import processes
 from .base import PromptTrainer
@@ -34,7 +33,7 @@ class ProGradModel(CoOpModel):
         """Cross-entropy, the divergence KL (up to the teacher's entropy), and logits (B, C)."""
         features, t = self.encode_images(images), self.temperature
         logits = self.scaled_cosines(features, self.encode_texts())
-        teacher = F.softmax(self.scaled_cosines(features, self.zeroshot) / t, dim=-1)
+        teacher = F.softmax(self.scaled_cosines(features, self.of_classes(self.zeroshot)) / t, dim=-1)
         divergence = -(teacher * F.log_softmax(logits / t, dim=-1)).sum(dim=-1).mean() * t**2
         return F.cross_entropy(logits, labels), divergence, logits
 
@@ -48,10 +47,7 @@ class ProGrad(PromptTrainer):
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, divergence, logits = self.model.losses(images, labels)
-        part = processes.share_of_batch(len(labels), self.device)
-        values = [loss.detach(), divergence.detach(), compute_accuracy(logits, labels)[0][0]]
-        of_batch = processes.total(torch.stack(values) * part)
-        self.detect_anomaly(of_batch[0])
+        part, summary = self.of_batch(logits, labels, loss=loss, loss_kl=divergence)
         parameters = list(self.model.parameters())
         scale = self.scaler.scale if self.scaler else (lambda value: value)
         fit = processes.add_up(torch.autograd.grad(scale(loss * part), parameters, retain_graph=True))
@@ -63,7 +59,7 @@ class ProGrad(PromptTrainer):
         self.model_update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return dict(zip(("loss", "loss_kl", "acc"), of_batch.tolist()))
+        return {name: value.item() for name, value in summary.items()}
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:

@@ -56,6 +56,10 @@ class PromptModel(nn.Module):
         """Features of the class texts, C classes with R prompts each: the way to encode ``text_prompts``."""
         return self.class_texts.encode(*self.text_prompts())
 
+    def of_classes(self, rows: Tensor) -> Tensor:
+        """Of the rows of all C classes those that ``text_features`` encodes: all, or a training step's sample."""
+        return self.class_texts.of_classes(rows)
+
     def encode_texts(self) -> Any:
         """All that ``logits`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
         return self.text_features().summary[:, 0]

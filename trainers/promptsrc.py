@@ -37,13 +37,14 @@ class PromptSRCModel(IVLPModel):
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         texts, features = self.encode_texts(), self.encode_images(images)
+        frozen_texts = self.of_classes(self.frozen_texts)
         frozen = self.clip.image(images).summary[:, 0]
         logits = self.scaled_cosines(features, texts)
-        teacher = F.log_softmax(self.scaled_cosines(frozen, self.frozen_texts), dim=-1)
+        teacher = F.log_softmax(self.scaled_cosines(frozen, frozen_texts), dim=-1)
         divergence = F.kl_div(F.log_softmax(logits, dim=-1), teacher, reduction="sum", log_target=True)
         loss = (
             F.cross_entropy(logits, labels)
-            + self.text_weight * F.l1_loss(unit(texts), self.frozen_texts)
+            + self.text_weight * F.l1_loss(unit(texts), frozen_texts)
             + self.image_weight * F.l1_loss(unit(features), unit(frozen))
             + divergence / logits.numel()
         )
@@ -63,7 +64,7 @@ class PromptSRC(IVLP):
         self.weights = gaussian_weights(self.max_epoch, options.GPA_MEAN, options.GPA_STD)
         self.average = {name: torch.zeros_like(value) for name, value in self.model.named_parameters()}
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         summary = super().forward_backward(batch)
         if self.batch_idx + 1 == self.num_batches:
             self.aggregate()

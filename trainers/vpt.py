@@ -33,7 +33,7 @@ class VPTModel(PromptModel):
         return self.visual()
 
     def encode_texts(self) -> Tensor:
-        return self.texts
+        return self.of_classes(self.texts)
 
 
 @TRAINER_REGISTRY.register()

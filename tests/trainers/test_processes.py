@@ -15,6 +15,15 @@ from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, lear
 from trainers import processes
 
 STEPS = 3
+RUNS: dict[str, tuple[str, list[object]]] = {method: (method, []) for method in LEARNERS} | {
+    "KgCoOp of sampled classes": ("KgCoOp", ["TRAINER.CLASS_SAMPLE", 8]),
+    "MMTPA of sampled classes in chunks": ("MMTPA", ["TRAINER.CLASS_SAMPLE", 8, "MODEL.TEXT_CHUNK", 2]),
+    "CoOp with a context for each class": ("CoOp", ["TRAINER.COOP.CSC", True, "TRAINER.COOP.CTX_INIT", ""]),
+}
+AMP: tuple[str, list[object]] = (
+    "MaPLe",
+    ["TRAINER.MAPLE.PREC", "amp"],
+)  #: rounds, and skips steps, in its own way
 
 
 def run(method: str, data_root: Path, folder: Path, batch: int, *opts: object) -> dict[str, Any]:
@@ -43,9 +52,9 @@ def every_method(rank: int, count: int, batch: int, folder: str, data_root: str)
     clip.load = functools.cache(clip.load)  # as in the process of the tests: loading draws random numbers
     clip.load("mini", "fp32")
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
-    for method in LEARNERS:
-        result = run(method, Path(data_root), Path(folder) / method, batch)
-        torch.save(result, f"{folder}/{method}-{rank}.pt")
+    for name, (method, opts) in {**RUNS, "amp": AMP}.items():
+        result = run(method, Path(data_root), Path(folder) / name, batch, *opts)
+        torch.save(result, f"{folder}/{name}-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -58,15 +67,16 @@ def results(request, data_root):
         mp.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
         yield (
             batch,
-            lambda method: [torch.load(Path(folder) / f"{method}-{rank}.pt") for rank in range(count)],
+            lambda name: [torch.load(Path(folder) / f"{name}-{rank}.pt") for rank in range(count)],
         )
 
 
-@pytest.mark.parametrize("method", LEARNERS)
-def test_they_train_and_evaluate_as_one(method, results, data_root, tmp_path):
-    batch, of_method = results
-    one = run(method, data_root, tmp_path, batch)
-    ranks = of_method(method)
+@pytest.mark.parametrize("name", RUNS)
+def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
+    batch, of_run = results
+    method, opts = RUNS[name]
+    one = run(method, data_root, tmp_path, batch, *opts)
+    ranks = of_run(name)
     for several in ranks:
         for step in range(STEPS):
             assert several["summaries"][step] == pytest.approx(one["summaries"][step], rel=1e-5)
@@ -77,6 +87,15 @@ def test_they_train_and_evaluate_as_one(method, results, data_root, tmp_path):
             assert_close(value, one["learned"][name], 1e-5)
             assert torch.equal(value, ranks[0]["learned"][name])  # they stay the same model
         assert_close(several["logits"], one["logits"], 1e-5)
+
+
+def test_with_loss_scaling_they_stay_one_model(results):
+    first, *others = results[1]("amp")
+    for other in others:
+        assert other["summaries"] == first["summaries"]
+        for name, value in other["learned"].items():
+            assert torch.isfinite(value).all()
+            assert torch.equal(value, first["learned"][name])
 
 
 @pytest.mark.parametrize("total", [1, 5, 12])
