@@ -9,6 +9,7 @@ Exit code 0: all images decode; 1: some do not; 2: there is no such data set or 
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +50,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset-config-file", help="the data set, as for train.py")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that decode")
     args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error(f"--workers {args.workers} must be 1 or more")
     if bool(args.folder) == bool(args.root and args.dataset_config_file):
         parser.error("give either a folder, or both --root and --dataset-config-file")
     return args
@@ -84,7 +87,8 @@ def images_in(folder: str) -> list[str]:
 
 def examine_all(paths: Sequence[str], workers: int, text: str) -> Iterator[tuple[str, str, str]]:
     """Decode images in several processes; yields (path, mode, reason) as `examine` does, in order."""
-    with multiprocessing.Pool(workers) as pool:
+    # Ctrl-C is for the main process, which ends the others.
+    with multiprocessing.Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         results = pool.imap(examine, paths, chunksize=32)
         yield from tqdm(results, total=len(paths), desc=text, unit="image", mininterval=0.5)
 

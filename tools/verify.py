@@ -49,7 +49,8 @@ def verify(name: str, dataset: type[SplitDataset], root: str, decode: bool, work
     """
     origin = dataset.origin
     folder = Path(root, dataset.dataset_dir)
-    check_files(dataset, folder)
+    if folder.is_dir():  # else loading says what there is instead
+        check_files(dataset, folder)
     data = load(name, root)
     split = split_of(data)
     sizes = [data.num_classes, *map(len, split)]

@@ -29,8 +29,9 @@ from datasets.oxford_pets import OxfordPets
 from datasets.split import Item, Split
 from datasets.stanford_cars import StanfordCars
 from tests.tools.server import Server, running
-from tools import ROOT, download, prepare
+from tools import ROOT, download, obtain, prepare
 from tools.data_sets import load
+from tools.place import Place, only_one
 
 Files = dict[str, bytes]
 
@@ -169,7 +170,7 @@ def test_from_the_mirror_when_the_origin_fails(
     del server.files["/api/datasets/torchgeo/eurosat/tree/main"]
     inside = {"2750/x": b"", EuroSAT.split_file: SPLIT, "split_fewshot/shot_1-seed_1.pkl": pickle.dumps([])}
     mirror = packed(below("eurosat", inside | below("2750", IMAGES)))
-    server.add_to_hub(prepare.MIRROR, {"eurosat.zip": mirror, "dtd.zip": b""}, "model")
+    server.add_to_hub(obtain.MIRROR, {"eurosat.zip": mirror, "dtd.zip": b""}, "model")
     out, errors = run("eurosat")
     assert not errors
     assert "fetching it from the mirror" in out
@@ -181,7 +182,7 @@ def test_when_nobody_has_it(server: Server, run: Any, tmp_path: Path) -> None:
     del server.files["/api/datasets/torchgeo/eurosat/tree/main"]
     out, errors = run("eurosat")
     assert "eurosat   NOT READY" in out
-    assert errors.startswith(f"error: eurosat: {prepare.MIRROR} on the Hugging Face hub: ")
+    assert errors.startswith(f"error: eurosat: {obtain.MIRROR} on the Hugging Face hub: ")
     assert "404" in errors
     assert errors.endswith("give it with --archive FILE")
     assert "\n" not in errors
@@ -204,7 +205,7 @@ def test_when_the_split_cannot_be_fetched(server: Server, run: Any, tmp_path: Pa
 def test_others_are_prepared_when_one_fails(
     server: Server, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "MIRROR", "no/mirror")
+    monkeypatch.setattr(obtain, "MIRROR", "no/mirror")
     out, errors = run("stanford_cars", "eurosat", "handwritten_digits")
     lines = out.splitlines()[-4:]
     assert [line.split()[:3] for line in lines[1:]] == [
@@ -245,8 +246,8 @@ def test_a_run_that_is_killed_while_it_extracts(server: Server, run: Any, tmp_pa
 
 
 def test_two_at_the_same_moment(server: Server, run: Any, tmp_path: Path) -> None:
-    place = prepare.Place("eurosat", EuroSAT, tmp_path / "data")
-    with prepare.only_one(place):
+    place = Place("eurosat", EuroSAT, tmp_path / "data")
+    with only_one(place):
         assert run("eurosat")[1] == "error: eurosat: another process prepares it at this moment"
     assert run("eurosat") == (TABLE, "")
 
@@ -361,7 +362,7 @@ def test_the_two_folders_of_cars_from_the_mirror(
     )
     publish(monkeypatch, server, StanfordCars, (2, 4, 2, 4), split, [])
     mirror = packed(below("stanford_cars", images) | {"stanford_cars/devkit/cars_meta.mat": b""})
-    server.add_to_hub(prepare.MIRROR, {"stanford_cars.zip": mirror}, "model")
+    server.add_to_hub(obtain.MIRROR, {"stanford_cars.zip": mirror}, "model")
     out, errors = run("stanford_cars")
     assert not errors
     assert "stanford_cars  ready        2      4    2     4" in out
@@ -525,6 +526,8 @@ def test_a_link_to_something_else(server: Server, run: Any, tmp_path: Path) -> N
         (["dtd", "eurosat", "--link", "."], "--archive and --link are for one data set"),
         (["dtd", "--link", ".", "--verify"], "exclude each other"),
         (["dtd", "--archive", "none.zip"], "there is no none.zip"),
+        (["dtd", "--archive", "."], "--archive . is a folder; --link takes folders"),
+        (["dtd", "--workers", "0"], "--workers 0 must be 1 or more"),
         ([], "the following arguments are required: NAME"),
     ],
 )
@@ -560,6 +563,26 @@ def test_every_declaration_is_whole() -> None:
             assert item.md5 in docs
             assert item.source.partition(":")[2].rpartition("/")[2].strip("*") in docs
         assert f"| {' / '.join(f'{size:,}' if size else '-' for size in origin.sizes[1:])} |" in docs
+
+
+def test_an_unknown_checksum_is_said(server: Server, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/eurosat.zip"] = ARCHIVE
+    source = f"{server.address}/eurosat.zip"
+    monkeypatch.setattr(EuroSAT, "origin", replace(EuroSAT.origin, archives=[Download(source)]))
+    out, errors = run("eurosat")
+    assert not errors
+    assert out == (
+        f"eurosat: no checksum of {source} is known; what it holds is verified all the same\n{TABLE}"
+    )
+
+
+def test_verifying_what_is_not_there(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "data" / "dtd").mkdir(parents=True)
+    out, errors = run("eurosat", "--verify")
+    assert "NOT READY" in out
+    assert f"there is no folder {tmp_path}/data/eurosat ({tmp_path}/data has dtd)" in errors
+    assert "prepare.py EuroSAT --root" in errors
+    assert "\n" not in errors
 
 
 # On the real archive
