@@ -86,7 +86,7 @@ SlurmdLogFile=$folder/log/slurmd.log
 NodeName=$node NodeAddr=127.0.0.1 Sockets=$(nproc) CoresPerSocket=1 ThreadsPerCore=1 RealMemory=$memory State=UNKNOWN
 PartitionName=test Nodes=$node Default=YES MaxTime=INFINITE State=UP
 CONF
-    trap stop ERR
+    trap 'grep -h -m 1 error "$folder"/log/*.log >&2 || true; stop' ERR
     munged --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" \
         --pid-file="$folder/munged.pid" --log-file="$folder/log/munged.log" --seed-file="$folder/munge.seed"
     export SLURM_CONF="$folder/slurm.conf"
