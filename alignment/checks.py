@@ -64,15 +64,15 @@ def check_value(value: str) -> None:
         raise ValueError(f"value is {value!r}, expected one of {', '.join(VALUES)}")
 
 
-def check_lengths(name: str, lengths: Tensor, tokens_name: str, tokens: Tensor) -> None:
-    """``lengths`` of tokens (sets, points, tokens, d); values are looked at where that takes no waiting."""
+def check_lengths(name: str, lengths: Tensor, tokens_name: str, tokens: Tensor, wait: bool) -> None:
+    """``lengths`` of tokens (sets, points, tokens, d); values on a GPU are looked at only with ``wait``."""
     sets, points, longest = tokens.shape[:3]
     if tuple(lengths.shape) not in ((sets,), (sets, points)) or lengths.is_floating_point():
         raise ValueError(
             f"{name} has shape {tuple(lengths.shape)} and dtype {lengths.dtype}, expected integers of shape "
             f"({sets},) or ({sets}, {points}) for {tokens_name} of shape {tuple(tokens.shape)}"
         )
-    if lengths.is_cuda:
+    if lengths.is_cuda and not wait:
         return
     for bad in (lengths < 1, lengths > longest):
         if bad.any():
@@ -83,7 +83,10 @@ def check_lengths(name: str, lengths: Tensor, tokens_name: str, tokens: Tensor) 
             )
 
 
-def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], valid: Tensor | None) -> None:
+def check_weights(
+    name: str, weights: Tensor, shape: tuple[int, ...], valid: Tensor | None, wait: bool
+) -> None:
+    """``weights`` that broadcast to ``shape``; values on a GPU are looked at only with ``wait``."""
     try:
         fits = torch.broadcast_shapes(weights.shape, shape) == torch.Size(shape)
     except RuntimeError:
@@ -92,7 +95,7 @@ def check_weights(name: str, weights: Tensor, shape: tuple[int, ...], valid: Ten
         raise ValueError(
             f"{name} has shape {tuple(weights.shape)}, expected {shape} or a shape that broadcasts to it"
         )
-    if weights.is_cuda:
+    if weights.is_cuda and not wait:
         return
     if not (weights >= 0).all():
         raise ValueError(

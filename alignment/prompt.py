@@ -55,7 +55,7 @@ def prompt_plan(
         ("text_weights", text_weights, (B, C, N)),
     ):
         if weights is not None:
-            checks.check_weights(name, weights, shape, None)
+            checks.check_weights(name, weights, shape, None, wait=False)
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         # (M, N, problems): M and N are small, so the many problems are the contiguous axis.
         scores = (1 - cost.detach().float()).flatten(0, 1).permute(1, 2, 0).contiguous() / eps

@@ -70,8 +70,8 @@ def token_transport(
         class need more).
     implementation : ``"plain"``, ``"fused"`` or ``"auto"``; see ``alignment.implementation_for``.
     allow_tf32 : let the fused kernel multiply fp32 features as TF32: faster, cosines to 1e-3 only.
-    check_finite : refuse non-finite features; on a GPU this waits for the device. On a CPU a non-finite result
-        is always refused.
+    check_finite : refuse non-finite features, and on a GPU look at the values of lengths and weights too, which
+        waits for the device. On a CPU these and a non-finite result are always refused.
 
     Returns
     -------
@@ -97,8 +97,8 @@ def token_transport(
     checks.check_solver(eps, max_iter, stop, tol)
     checks.check_value(value)
     _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
-    image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights)
-    text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights)
+    image_mass, image_valid = _masses("image", image_tokens, image_lengths, image_weights, check_finite)
+    text_mass, text_valid = _masses("text", text_tokens, text_lengths, text_weights, check_finite)
     if value == "plan":
         if implementation == "fused":
             raise ValueError(
@@ -146,12 +146,12 @@ def token_plan(
     return token_transport(image_tokens, text_tokens, text_lengths, value="plan", **options)
 
 
-def _masses(side: str, tokens: Tensor, lengths: Tensor | None, weights: Tensor | None):
+def _masses(side: str, tokens: Tensor, lengths: Tensor | None, weights: Tensor | None, check: bool):
     """Marginals of the tokens, and which tokens stand before the end of their set (None if all do)."""
     shape = tuple(tokens.shape[:3])
     valid = valid_tokens(lengths, shape, tokens.device)
     if weights is not None:
-        checks.check_weights(f"{side}_weights", weights, shape, valid)
+        checks.check_weights(f"{side}_weights", weights, shape, valid, check)
     return marginals(weights, valid, shape, tokens.device), valid
 
 
@@ -180,9 +180,9 @@ def _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite)
     checks.check_same_width("image_tokens", image_tokens, "text_tokens", text_tokens)
     checks.check_same_device("image_tokens", image_tokens, "text_tokens", text_tokens)
     if text_lengths is not None:
-        checks.check_lengths("text_lengths", text_lengths, "text_tokens", text_tokens)
+        checks.check_lengths("text_lengths", text_lengths, "text_tokens", text_tokens, check_finite)
     if image_lengths is not None:
-        checks.check_lengths("image_lengths", image_lengths, "image_tokens", image_tokens)
+        checks.check_lengths("image_lengths", image_lengths, "image_tokens", image_tokens, check_finite)
 
 
 def _check_result(result: Tensor) -> None:

@@ -71,3 +71,11 @@ def test_no_synchronisation(large):
         token_transport(x, y).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("wrong", [{"text_lengths": [8, 0]}, {"text_weights": [[0.0] * 8]}])
+def test_values_on_the_device_are_looked_at_on_request(wrong):
+    x, y = tokens(1, 1, 5, 16, seed=1).cuda(), tokens(2, 1, 8, 16, seed=2).cuda()
+    [name] = wrong
+    with pytest.raises(ValueError, match=name):
+        token_transport(x, y, **{name: torch.tensor(wrong[name]).cuda()}, check_finite=True)
