@@ -46,7 +46,7 @@ class CoCoOpModel(PromptModel):
         features = unit(self.encode_images(images))
         contexts = self.context.ctx + self.meta_net(features)[:, None]  # (B, n, w)
         branches = self.of_classes(torch.tensor(self.context.layout.branches))
-        tokens = len(self.context.root_frozen[0]) + int(branches.sum())
+        tokens = len(self.context.root_frozen[0]) + sum(branches.tolist())
         chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
         if torch.is_grad_enabled() and len(chunks) > 1:  # keep one chunk's activations at a time
             return torch.cat([checkpoint(self._score, *chunk, use_reentrant=False) for chunk in chunks])

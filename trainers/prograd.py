@@ -43,7 +43,7 @@ class ProGrad(PromptTrainer):
     model_class = ProGradModel
     section = "COOP"
 
-    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
             loss, divergence, logits = self.model.losses(images, labels)
@@ -59,7 +59,7 @@ class ProGrad(PromptTrainer):
         self.model_update()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return {name: value.item() for name, value in summary.items()}
+        return summary
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:

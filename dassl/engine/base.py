@@ -3,7 +3,7 @@
 import os.path as osp
 from collections import OrderedDict
 from glob import escape, glob
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -189,13 +189,16 @@ class TrainerBase:
         """
         if torch.isfinite(loss).all():
             return
-        where = ""
-        if hasattr(self, "batch_idx"):
-            step = self.epoch * self.num_batches + self.batch_idx + 1
-            where = f" at epoch {self.epoch + 1} batch {self.batch_idx + 1} (step {step})"
         rates = [optim.param_groups[0]["lr"] for optim in self._optims.values() if optim is not None]
-        rate = ", ".join(f"{rate:.4e}" for rate in rates) or "unknown"
         value = loss.detach()[~torch.isfinite(loss)][0].item()
+        self._stop_at_anomaly(value, getattr(self, "batch_idx", None), rates)
+
+    def _stop_at_anomaly(self, value: float, batch_idx: int | None, rates: list[float]) -> NoReturn:
+        where = ""
+        if batch_idx is not None:
+            step = self.epoch * self.num_batches + batch_idx + 1
+            where = f" at epoch {self.epoch + 1} batch {batch_idx + 1} (step {step})"
+        rate = ", ".join(f"{rate:.4e}" for rate in rates) or "unknown"
         epochs, path = self._last_good or (0, "none has been written yet")
         raise FloatingPointError(
             f"loss is {value}{where}, learning rate {rate}; "

@@ -34,12 +34,17 @@ class RunProgress:
     def __init__(self) -> None:
         self._bar: tqdm | None = None
 
+    @staticmethod
+    def is_due(trainer: Any) -> bool:
+        """Whether the batch that is done gets a line."""
+        print_freq = trainer.cfg.TRAIN.PRINT_FREQ
+        return (trainer.batch_idx + 1) % print_freq == 0 or trainer.num_batches < print_freq
+
     def batch_done(self, trainer: Any, losses: object, batch_time: Any, data_time: Any) -> None:
         """To be called after each batch, with the epoch's meters."""
-        print_freq = trainer.cfg.TRAIN.PRINT_FREQ
         learning_rate = trainer.get_current_lr()
         on_terminal = _on_terminal()
-        if (trainer.batch_idx + 1) % print_freq == 0 or trainer.num_batches < print_freq:
+        if self.is_due(trainer):
             line = progress_line(trainer, losses, batch_time, data_time, learning_rate)
             if not on_terminal:
                 print(line)

@@ -198,31 +198,61 @@ class SimpleTrainer(TrainerBase):
         counted = self._step_times[WARM_UP_STEPS:]
         return median(counted) if counted else None
 
+    #: Losses that a step returns as tensors are looked at later, by ``_run_batches``: a trainer need not wait for them.
+    checks_losses_later = True
+
     def _run_batches(self, batches: Iterable[tuple[Any, ...]]) -> None:
-        """``forward_backward(*batch)`` for each batch of an epoch, with everything that is reported."""
+        """``forward_backward(*batch)`` for each batch of an epoch, with everything that is reported.
+
+        What a step returns as tensors is fetched when a line is printed (every ``TRAIN.PRINT_FREQ`` steps), so that
+        no step waits for the device; so late is a loss noticed that is not finite.
+        """
         losses = MetricMeter()
         batch_time, data_time = AverageMeter(), AverageMeter()
-        end = time.time()
+        steps: list[
+            tuple[int, float, Any]
+        ] = []  # batch, learning rate, what the step returned; not yet reported
+        data_seconds, start = 0.0, time.time()
+        end = start
+
+        def report() -> None:
+            nonlocal data_seconds, start
+            self._report(steps, losses)
+            self._step_times += [(time.time() - start - data_seconds) / len(steps)] * len(steps)
+            steps.clear()
+            data_seconds, start = 0.0, time.time()
+
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
-            loss_summary = self.forward_backward(*batch)
+            data_seconds += data_time.val
+            summary = self.forward_backward(*batch)
+            steps.append((self.batch_idx, self.get_current_lr(), summary))
+            if self._progress.is_due(self) or not _has_tensors(summary):
+                report()
             batch_time.update(time.time() - end)
-            self._step_times.append(batch_time.val - data_time.val)
-            losses.update(loss_summary)
-            self._check_losses(loss_summary)
             self._progress.batch_done(self, losses, batch_time, data_time)
+            end = time.time()
+        if steps:
+            report()
 
-            step = self.epoch * self.num_batches + self.batch_idx
+    def _report(self, steps: list[tuple[int, float, Any]], losses: MetricMeter) -> None:
+        """Fetch what steps returned, check it and pass it on.
+
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        for (batch_idx, learning_rate, _), summary in zip(
+            steps, _fetched([summary for _, _, summary in steps])
+        ):
+            losses.update(summary)
+            # Mixed-precision steps call the scaler, not model_backward, and would pass a NaN on unseen.
+            for name, value in (summary or {}).items():
+                if name.startswith("loss") and not math.isfinite(value):
+                    self._stop_at_anomaly(value, batch_idx, [learning_rate])
+            step = self.epoch * self.num_batches + batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", self.get_current_lr(), step)
-            end = time.time()
-
-    def _check_losses(self, loss_summary: dict[str, Any] | None) -> None:
-        # Mixed-precision steps call the scaler, not model_backward, and would pass a NaN on unseen.
-        for name, value in (loss_summary or {}).items():
-            if name.startswith("loss") and not math.isfinite(value):
-                self.detect_anomaly(torch.as_tensor(value))
+            self.write_scalar("train/lr", learning_rate, step)
 
 
 class TrainerXU(SimpleTrainer):
@@ -288,3 +318,27 @@ def check_writable(directory: str) -> None:
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
+
+
+def _has_tensors(summary: Any) -> bool:
+    return isinstance(summary, dict) and any(isinstance(value, torch.Tensor) for value in summary.values())
+
+
+def _fetched(summaries: list[Any]) -> list[Any]:
+    """The same with numbers instead of one-element tensors, all of them in one transfer from the device."""
+    tensors = [
+        value.detach().reshape(()).float()
+        for summary in summaries
+        if _has_tensors(summary)
+        for value in summary.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    numbers = iter(
+        torch.stack([value.to(tensors[0].device) for value in tensors]).tolist() if tensors else []
+    )
+    return [
+        {name: next(numbers) if isinstance(value, torch.Tensor) else value for name, value in summary.items()}
+        if _has_tensors(summary)
+        else summary
+        for summary in summaries
+    ]

@@ -211,9 +211,51 @@ def test_checkpoint_that_does_not_fit(root, tmp_path):
         trainer.load_model(str(tmp_path), epoch=1)
 
 
+def test_losses_that_are_tensors_are_fetched_when_a_line_is_printed(root, tmp_path, capsys, monkeypatch):
+    fetches = []
+    tolist = torch.Tensor.tolist
+
+    def note(tensor):
+        if tensor.is_floating_point():
+            fetches.append((trainer.epoch, trainer.batch_idx))
+        return tolist(tensor)
+
+    class InTensors(Tiny):
+        def forward_backward(self, batch):
+            summary = super().forward_backward(batch)
+            return {name: torch.tensor(value) for name, value in summary.items()}
+
+    TRAINER_REGISTRY.register(InTensors, force=True)
+    reported = {}
+    for name in ("Tiny", "InTensors"):
+        cfg = tiny_cfg(root, tmp_path / name, "TRAINER.NAME", name, "TRAIN.PRINT_FREQ", 3)
+        set_random_seed(0)
+        trainer = build_trainer(cfg)
+        scalars = reported[name] = []
+        monkeypatch.setattr(trainer, "write_scalar", lambda *args, to=scalars: to.append(args))
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "tolist", note)
+            fetches.clear()
+            trainer.train()
+        lines = [
+            line.split(" loss ")[1].split(" eta")[0]
+            for line in capsys.readouterr().out.splitlines()
+            if " loss " in line
+        ]
+        reported[name] = lines, scalars
+    per_epoch = trainer.num_batches
+    assert [batch for epoch, batch in fetches if epoch == 1] == [
+        batch for batch in range(per_epoch) if (batch + 1) % 3 == 0 or batch + 1 == per_epoch
+    ]
+    assert reported["InTensors"] == reported["Tiny"]
+    assert reported["Tiny"][0]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("mixed_precision", [False, True])
-def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, value, mixed_precision):
+@pytest.mark.parametrize("in_tensors", [False, True])
+def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, value, mixed_precision, in_tensors):
     class Diverging(Tiny):
         def forward_backward(self, batch):
             loss = self.model(batch["img"]).mean()
@@ -227,7 +269,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, value, mixed_pr
                 self.model_backward_and_update(loss)
             if self.batch_idx == 3:
                 self.update_lr()
-            return {"loss": loss.item()}
+            return {"loss": loss.detach() if in_tensors else loss.item()}
 
     TRAINER_REGISTRY.register(Diverging, force=True)
     trainer = build_trainer(tiny_cfg(root, tmp_path, "TRAINER.NAME", "Diverging", "TRAIN.CHECKPOINT_FREQ", 1))
