@@ -136,8 +136,11 @@ def measure(cell: Cell) -> dict[str, Any]:
     }
 
 
-def build(cell: Cell) -> tuple[Any, Callable[[], Any]]:
-    """The method's model around a randomly initialised CLIP, and the context that its steps run in."""
+def build(cell: Cell, names: list[str] | None = None) -> tuple[Any, Callable[[], Any]]:
+    """The method's model around a randomly initialised CLIP, and the context that its steps run in.
+
+    The classes are ``names``, else the first ones of Caltech101 or ImageNet.
+    """
     import open_clip
     import torch
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
@@ -153,8 +156,9 @@ def build(cell: Cell) -> tuple[Any, Callable[[], Any]]:
     extend_cfg(cfg)
     cfg.merge_from_list(SETTINGS.get(cell.method, []))
     cfg.MODEL.TEXT_CHUNK = cell.classes
-    caltech = (HERE / "caltech101.txt").read_text().splitlines()
-    names = caltech[: cell.classes] if cell.classes <= len(caltech) else IMAGENET_CLASSNAMES[: cell.classes]
+    if names is None:
+        caltech = (HERE / "caltech101.txt").read_text().splitlines()
+        names = (caltech if cell.classes <= len(caltech) else IMAGENET_CLASSNAMES)[: cell.classes]
     if len(names) < cell.classes:
         raise ValueError(f"--classes is {cell.classes}, there are {len(names)} class names")
     towers = clip.CLIP(open_clip.create_model(cell.backbone), "random", cell.precision).to(cell.device)
