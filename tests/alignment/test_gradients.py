@@ -119,3 +119,17 @@ def test_errors_at_the_size_of_vit_b_16(memory, dtype, value_error, gradient_err
     torch.testing.assert_close(value.double(), costs, rtol=value_error, atol=0)
     for ours, exact in zip(inputs, gradients):
         assert (ours.grad.double() - exact).abs().max() <= gradient_error * exact.abs().max()
+
+
+def test_plain_under_torch_compile():
+    x, y = tokens(2, 3, 17, 32, seed=1), tokens(5, 4, 6, 32, seed=2)
+
+    def gradients(function):
+        inputs = [t.clone().requires_grad_() for t in (x, y)]
+        value = function(*inputs, torch.tensor([6, 3, 4, 1, 6]), implementation="plain").sum()
+        return value, *torch.autograd.grad(value, inputs)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(token_transport, backend="aot_eager")
+    for ours, eager in zip(gradients(compiled), gradients(token_transport)):
+        torch.testing.assert_close(ours, eager, rtol=1e-5, atol=1e-6)
