@@ -167,7 +167,10 @@ def activation_bytes(
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can still be taken on a device; infinitely many where the system does not tell."""
+    """Bytes that this process can still take on a device; infinitely many where the system does not tell.
+
+    Processes share the main memory, but not a GPU.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -175,5 +178,5 @@ def free_memory(device: torch.device) -> float:
     lines = about.read_text().splitlines() if about.is_file() else []
     for line in lines:
         if line.startswith("MemAvailable:"):
-            return 1024.0 * int(line.split()[1])
+            return 1024.0 * int(line.split()[1]) / processes.count()
     return math.inf

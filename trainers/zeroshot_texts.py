@@ -5,7 +5,10 @@ from torch import Tensor
 
 from clip import CLIP
 
+from . import processes
 from .prompt_model import unit
+
+CHUNK = 1024  #: texts that are encoded at once
 
 
 @torch.no_grad()
@@ -16,5 +19,20 @@ def zeroshot_texts(clip: CLIP, classnames: list[str], templates: list[str], unit
         unit_each: scale every template's feature to unit norm before the mean (CLIP's authors do, PromptSRC does not).
     """
     names = [name.replace("_", " ") for name in classnames]
-    features = [clip.text.encode([template.format(name) for name in names]).float() for template in templates]
-    return unit(torch.stack([unit(feature) if unit_each else feature for feature in features]).mean(dim=0))
+    if len(names) < processes.count():
+        return _encoded(clip, names, templates, unit_each)
+    own = processes.share(len(names))
+    return processes.gather(_encoded(clip, names[own.start : own.stop], templates, unit_each), len(names))
+
+
+def _encoded(clip: CLIP, names: list[str], templates: list[str], unit_each: bool) -> Tensor:
+    """In one process, in chunks."""
+    chunks = []
+    for start in range(0, len(names), CHUNK):
+        total = torch.zeros(())
+        for template in templates:
+            texts = [template.format(name) for name in names[start : start + CHUNK]]
+            feature = clip.text.encode(texts).float()
+            total = total.to(feature) + (unit(feature) if unit_each else feature)
+        chunks.append(unit(total / len(templates)))
+    return torch.cat(chunks)
