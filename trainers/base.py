@@ -16,9 +16,12 @@ from dassl.utils import count_num_param, load_checkpoint
 from . import processes
 from .checkpoint import find_checkpoint, load_learned
 from .class_texts import draw_classes
+from .feature_cache import FeatureCache
 from .prompt_model import PromptModel
 
 DEFAULT_TEMPLATE = "a photo of a {}."
+#: Of those in INPUT.TRANSFORMS, that give the same image every time.
+FIXED_TRANSFORMS = ("normalize", "center_crop", "instance_norm")
 _AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -99,7 +102,35 @@ class PromptTrainer(TrainerX):
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.model_name, self.model, self.optim, self.sched)
         self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
+        self._use_feature_cache()
+        self._forget()
+
+    def _use_feature_cache(self) -> None:
+        """Keep image features on disk, if ``TEST.FEATURE_CACHE`` names a folder and the method leaves images alone.
+
+        Raises:
+            ValueError: ``TRAIN.FEATURE_CACHE``, but training images are transformed at random.
+        """
+        cfg = self.cfg
+        folder, in_training = cfg.TEST.get("FEATURE_CACHE", ""), cfg.TRAIN.get("FEATURE_CACHE", False)
+        random = [name for name in cfg.INPUT.TRANSFORMS if name not in FIXED_TRANSFORMS]
+        if in_training and not folder:
+            raise ValueError("TRAIN.FEATURE_CACHE is True, but TEST.FEATURE_CACHE names no folder")
+        if in_training and random:
+            raise ValueError(
+                f"TRAIN.FEATURE_CACHE is True, but {random[0]} of INPUT.TRANSFORMS is random: only "
+                f"{', '.join(FIXED_TRANSFORMS)} are not"
+            )
+        if folder and not self.model.leaves_images_alone():
+            print(f"TEST.FEATURE_CACHE is not used: {type(self).__name__} learns how images are encoded")
+        elif folder:
+            self.model.feature_cache = FeatureCache(folder, self.backbone_hash, self.precision())
+            self.model.cache_training = in_training
+
+    def _forget(self) -> None:
+        """Drop what an evaluation has computed of the model."""
         self._texts: Any = None
+        self.model.kept_visual_prompts = None
 
     def _class_sample(self) -> int:
         """Classes that a training step tells apart; 0: all.
@@ -187,15 +218,18 @@ class PromptTrainer(TrainerX):
         return images, labels.to(self.device)
 
     def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
-        self._texts = self.model.class_texts.classes = None
+        self._forget()
+        self.model.class_texts.classes = None
         super().set_model_mode(mode, names)
 
     @torch.no_grad()
     def model_inference(self, input: Tensor) -> Tensor:
-        """Logits (B, C); the class texts are encoded once per evaluation."""
+        """Logits (B, C); the class texts are encoded, and visual prompts computed, once per evaluation."""
         with self.autocast():
             if self._texts is None:
                 self._texts = self.model.encode_texts()
+            if self.model.kept_visual_prompts is None:
+                self.model.kept_visual_prompts = self.model.visual_prompts()
             return self.model.logits(input, self._texts)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
@@ -218,5 +252,5 @@ class PromptTrainer(TrainerX):
         checkpoint = load_checkpoint(str(path))
         whole = checkpoint if isinstance(checkpoint, dict) else {}
         load_learned(self.model, whole.get("state_dict", checkpoint), str(path))
-        self._texts = None
+        self._forget()
         print(f"Loaded {self.model_name} from {path} (epoch {whole.get('epoch', 'unknown')})")

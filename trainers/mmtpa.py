@@ -85,7 +85,7 @@ class MMTPAModel(PromptModel):
 
     def logits(self, images: Tensor, texts: Texts) -> Tensor:
         options = self.options
-        points, tokens = self.clip.image(images, *self.visual_prompts(), tokens=options.HIERARCHICAL)
+        points, tokens = self.clip.image(images, *self.current_visual_prompts(), tokens=options.HIERARCHICAL)
         similarity = hierarchical_transport(
             unit(points),
             texts.points,

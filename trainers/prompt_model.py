@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from clip import CLIP, TextFeatures, TextPrompts
 
 from .class_texts import ClassTexts
+from .feature_cache import FeatureCache
 
 #: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
 Prompts = tuple[Tensor | None, Tensor | None]
@@ -43,6 +44,9 @@ class PromptModel(nn.Module):
         self.__dict__["clip"] = clip
         self.about = {"backbone": clip.name, "backbone_hash": clip.hash}
         self.class_texts = ClassTexts(clip.text, cfg)
+        self.kept_visual_prompts: Prompts | None = None
+        self.feature_cache: FeatureCache | None = None
+        self.cache_training = False  # use it in training too
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
         """The prompts of all classes, and the deep ones (D - 1, R, n, w)."""
@@ -64,9 +68,22 @@ class PromptModel(nn.Module):
         """All that ``logits`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
         return self.text_features().summary[:, 0]
 
+    def current_visual_prompts(self) -> Prompts:
+        """``visual_prompts``, in an evaluation computed once."""
+        return self.visual_prompts() if self.kept_visual_prompts is None else self.kept_visual_prompts
+
     def encode_images(self, images: Tensor) -> Tensor:
         """(B, d) summaries of images (B, 3, H, W)."""
-        return self.clip.image(images, *self.visual_prompts()).summary[:, 0]
+
+        def encode(images: Tensor) -> Tensor:
+            return self.clip.image(images, *self.current_visual_prompts()).summary[:, 0]
+
+        cache = None if self.training and not self.cache_training else self.feature_cache
+        return encode(images) if cache is None else cache.features(images, encode)
+
+    def leaves_images_alone(self) -> bool:
+        """Whether an image's features are those of frozen CLIP, and so the same at any time."""
+        return type(self).encode_images is PromptModel.encode_images and self.visual_prompts() == (None, None)
 
     def logits(self, images: Tensor, texts: Any) -> Tensor:
         """(B, C) from images (B, 3, H, W)."""
