@@ -35,7 +35,7 @@ def run(method: str, data_root: Path, folder: Path, batch: int, *opts: object) -
     trainer.epoch, trainer.num_batches = 0, len(trainer.train_loader_x)
     for step, images in zip(range(STEPS), trainer.train_loader_x):
         trainer.batch_idx = step
-        summaries.append(trainer.forward_backward(images))
+        summaries.append({key: float(value) for key, value in trainer.forward_backward(images).items()})
         parameters = trainer.model.named_parameters()
         gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
     images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
