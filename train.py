@@ -69,6 +69,8 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TRAINER.CLASS_SAMPLE = 0  # classes that a training step tells apart, its batch's included; 0: all
     cfg.TEST.FEATURE_CACHE = ""  # a folder: keep image features there, where a method's image tower is frozen
     cfg.TRAIN.FEATURE_CACHE = False  # those of training images too; their transforms must not be random
+    cfg.TRAIN.COMPILE = False  # torch.compile of the image tower
+    cfg.TRAIN.TF32 = False  # multiply fp32 matrices on GPUs with fewer digits
     cfg.TRAIN.OVERWRITE = False  # do a finished run again
     cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from
     for name in TRAINER_REGISTRY.registered_names():
@@ -153,6 +155,7 @@ def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None)
         setup_logger(cfg.OUTPUT_DIR)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     if DASSL:
         print(f"Using the Dassl in {DASSL} (DASSL_PATH)")
     if cfg.VERBOSE:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import train
 from tests.interruption import at_touch
@@ -340,3 +341,19 @@ def test_a_dassl_path_without_dassl_is_one_line(root, short_run, tmp_path):
     ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)})
     assert ran.returncode == 2
     assert ran.stderr == f"error: DASSL_PATH {tmp_path} holds no dassl package\n"
+
+
+@pytest.fixture
+def tf32():
+    """Whether fp32 products are rounded: of matrices, of convolutions."""
+    switches = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [switch.allow_tf32 for switch in switches]
+    yield lambda: [switch.allow_tf32 for switch in switches]
+    for switch, value in zip(switches, before):
+        switch.allow_tf32 = value
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_tf32_is_off_unless_asked_for(run_train, short_run, tf32, wanted):
+    assert run_train(*short_run, *(["TRAIN.TF32", True] if wanted else [])).code == 0
+    assert tf32() == [wanted, wanted]

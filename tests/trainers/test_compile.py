@@ -1,0 +1,42 @@
+"""TRAIN.COMPILE: the same results, in whole graphs, and nothing is compiled anew from step to step.
+
+What captures and differentiates the graphs is tested; the code that is made of them is torch's and needs a compiler.
+"""
+
+import functools
+
+import pytest
+import torch
+
+import clip
+from tests.trainers.harness import assert_close, build, evaluate, learned, make_cfg
+
+
+@pytest.fixture
+def counters(monkeypatch):
+    """Of what is compiled; the towers are shared with no other test, for compiling changes them."""
+    monkeypatch.setattr(clip, "load", clip.load.__wrapped__)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield torch._dynamo.utils.counters
+    torch._dynamo.reset()
+
+
+def test_a_compiled_image_tower_gives_the_same(counters, data_root, tmp_path, images):
+    results = []
+    for compiled in (False, True):
+        trainer = build(make_cfg("MMTPA", data_root, tmp_path / str(compiled), "TRAIN.COMPILE", compiled))
+        trainer.set_model_mode("train")
+        trainer.epoch, trainer.num_batches = 0, 100
+        graphs = []
+        trainer.batch_idx = 0
+        for batch in list(trainer.train_loader_x)[:3]:
+            loss = trainer.forward_backward(batch)["loss"]
+            graphs.append(counters["stats"]["unique_graphs"])
+        results.append([loss, *learned(trainer).values(), evaluate(trainer, images)])
+    assert graphs[0] > 0
+    assert graphs == graphs[:1] * 3
+    assert not counters["graph_break"]
+    for plain, captured in zip(*results):
+        assert_close(captured, plain, 1e-5)
