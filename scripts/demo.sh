@@ -49,4 +49,4 @@ for dataset in "${datasets[@]}"; do
             DATASET.NUM_SHOTS 16 VERBOSE False TRAIN.OVERWRITE "$fresh" "$@"
     done
 done
-"$PYTHON" tools/summary.py "$output"
+"$PYTHON" tools/report.py "$output"

@@ -245,4 +245,6 @@ def _listed(counted: dict[Any, int]) -> str:
         dirty = "-dirty" if text.endswith("-dirty") else ""
         return text.removesuffix("-dirty")[:8] + dirty
 
-    return ", ".join(f"{short(value)} ({number} runs)" for value, number in counted.items())
+    return ", ".join(
+        f"{short(value)} ({number} run{'s' * (number != 1)})" for value, number in counted.items()
+    )

@@ -8,6 +8,7 @@ in one's folder.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,17 @@ def metrics(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
     costs = {
         "trainable parameters": lambda record: record["trainable_parameters"],
         "seconds": lambda record: record["time"]["run_seconds"],
+        "ms a step": lambda record: 1000 * (record["time"].get("step_seconds") or math.nan),
         "peak memory (MiB)": lambda record: record["peak_memory"]["bytes"] / 2**20,
     }
     rows |= {title: (of(a), of(b)) for title, of in costs.items()}
     table = pd.DataFrame(rows, index=["A", "B"], dtype=float).T
     table["B - A"] = table["B"] - table["A"]
     return table
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and abs(value) > 100 else f"{value:,.2f}"
 
 
 def classes(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
@@ -144,7 +150,7 @@ def main() -> None:
         return
     lines = settings(a, b)
     print("Settings (A -> B)\n" + ("\n".join(f"  {line}" for line in lines) or "  none differs") + "\n")
-    print(f"Metrics\n{metrics(a, b).to_string(float_format='{:,.2f}'.format)}\n")
+    print(f"Metrics\n{metrics(a, b).to_string(na_rep='-', float_format=_number)}\n")
     _print_classes(classes(a, b), args.classes)
 
 

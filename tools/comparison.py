@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from tools.collect import Result
-from tools.selection import of_protocol, ordered_methods
+from tools.selection import TOY, TOY_NOTE, of_protocol, ordered_methods
 from tools.stats import compare, harmonic_mean
-from tools.summary import TOY, TOY_NOTE
 from tools.tables import Row, Table, Value
 
 Measure = dict[tuple[str, str, int, int], float]  # by method, data set, shots, seed

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,16 @@ from matplotlib.ticker import MaxNLocator
 
 from tools.collect import Result
 from tools.protocol_tables import AVERAGE, base_to_new, over
-from tools.selection import backbones, few_shot_results, in_words, of_protocol, ordered_methods, with_shots
-from tools.summary import TOY, TOY_NOTE
+from tools.selection import (
+    TOY,
+    TOY_NOTE,
+    backbones,
+    few_shot_results,
+    in_words,
+    of_protocol,
+    ordered_methods,
+    with_shots,
+)
 from tools.tables import Value
 
 # Okabe and Ito's colours, which colour-blind people tell apart, then others of matplotlib's.
@@ -75,12 +83,32 @@ def styles(results: list[Result]) -> dict[str, dict[str, Any]]:
 
 def _few_shot(backbone: str, results: list[Result], spread: str) -> Iterator[Picture]:
     chosen = few_shot_results(results)
+    if not chosen:
+        return
     if len({result.shots for result in chosen if result.learns}) < 2:
+        yield _one_number_of_shots(backbone, chosen, spread)
         return
     title = f"Accuracy over shots, {backbone}"
     curves = _curves(chosen, lambda r: r.shots, spread)
     figure = _panels(curves, title, "training images per class", backbone, styles(results))
     yield Picture("fewshot", title, figure)
+
+
+def _one_number_of_shots(backbone: str, results: list[Result], spread: str) -> Picture:
+    """Bars, where there is no curve to draw."""
+    scope, places, values = over(results, lambda r: r.shots, spread)
+    columns = [AVERAGE, *scope.datasets] if len(scope.datasets) > 1 else list(scope.datasets)
+    bars = {
+        method: [
+            next((values[name, method, at] for at in places if (name, method, at) in values), Value())
+            for name in columns
+        ]
+        for method, _ in ordered_methods(results)
+    }
+    title = f"Accuracy with {in_words(places[-1])}, {backbone}"
+    return Picture(
+        "fewshot", title, _bars(bars, columns, "test accuracy (%)", title, backbone, styles(results))
+    )
 
 
 def _prompt_length(backbone: str, results: list[Result], spread: str) -> Iterator[Picture]:
@@ -210,33 +238,50 @@ def _draw(axes: Axes, curves: list[Curve], style: dict[str, dict[str, Any]], han
 def _base_to_new(backbone: str, results: list[Result], spread: str) -> Iterator[Picture]:
     """The averages of the table as bars."""
     for table in base_to_new(backbone, results, spread):
-        averages = [row for row in table.rows if row.section == AVERAGE and not row.published]
-        rows = [row for row in averages if row.values[-1].number is not None]
-        if not rows:
+        bars = {
+            row.label: list(row.values) for row in table.rows if row.section == AVERAGE and not row.published
+        }
+        if all(values[-1].number is None for values in bars.values()):
             continue
-        missing = ", ".join(row.label for row in averages if row not in rows)
-        style = styles(results)
-        figure, axes = plt.subplots(figsize=(max(6.0, 1.2 + 0.9 * len(rows)), 4.2), layout="constrained")
-        width = 0.8 / len(rows)
-        for number, row in enumerate(rows):
-            bars = axes.bar(
-                [place + (number - (len(rows) - 1) / 2) * width for place in range(3)],
-                [value.number or 0.0 for value in row.values],
-                width * 0.92,
-                yerr=[value.spread or 0.0 for value in row.values],
-                color=style[row.label]["color"],
-                label=row.label,
-                capsize=2,
-            )
-            if len(rows) <= 6:
-                labels = [f"{value.number:.1f}" if value.number is not None else "" for value in row.values]
-                axes.bar_label(bars, labels, padding=2, fontsize=7)
-        axes.set_xticks(range(3), table.columns)
-        axes.set_ylabel("test accuracy (%), average of the data sets")
-        axes.set_ylim(0, 105)
-        axes.spines[["top", "right"]].set_visible(False)
-        if missing:
-            axes.set_title(f"incomplete: {missing}", fontsize=8, color="firebrick")
-        _entitle(figure, table.title, backbone)
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        label = "test accuracy (%), average of the data sets"
+        figure = _bars(bars, table.columns, label, table.title, backbone, styles(results))
         yield Picture(table.name, table.title, figure)
+
+
+def _bars(
+    bars: dict[str, list[Value]],
+    columns: Sequence[str],
+    label: str,
+    title: str,
+    backbone: str,
+    style: dict[str, dict[str, Any]],
+) -> Figure:
+    """A group of bars for each column, a colour for each method; what is not complete has no bar."""
+    missing = [method for method, values in bars.items() if any(v.number is None for v in values)]
+    bars = {method: values for method, values in bars.items() if any(v.number is not None for v in values)}
+    width = 0.8 / max(1, len(bars))
+    figure, axes = plt.subplots(
+        figsize=(max(6.0, 1.2 + 0.3 * len(bars) * len(columns)), 4.2), layout="constrained"
+    )
+    for number, (method, values) in enumerate(bars.items()):
+        drawn = axes.bar(
+            [place + (number - (len(bars) - 1) / 2) * width for place in range(len(columns))],
+            [math.nan if value.number is None else value.number for value in values],
+            width * 0.92,
+            yerr=[value.spread or 0.0 for value in values],
+            color=style[method]["color"],
+            label=method,
+            capsize=2,
+        )
+        if len(bars) <= 6:
+            labels = ["" if value.number is None else f"{value.number:.1f}" for value in values]
+            axes.bar_label(drawn, labels, padding=2, fontsize=7)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, 105)
+    axes.spines[["top", "right"]].set_visible(False)
+    if missing:
+        axes.set_title(f"incomplete: {', '.join(missing)}", fontsize=8, color="firebrick")
+    _entitle(figure, title, backbone)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return figure

@@ -10,6 +10,8 @@ from tools.collect import Result
 from tools.comparison import comparison
 from tools.published import Published
 from tools.selection import (
+    TOY,
+    TOY_NOTE,
     backbones,
     few_shot_results,
     in_words,
@@ -19,7 +21,6 @@ from tools.selection import (
     with_shots,
 )
 from tools.stats import SPREADS
-from tools.summary import TOY, TOY_NOTE
 from tools.tables import Row, Table, Value
 
 AVERAGE = "Average"
@@ -244,7 +245,7 @@ def _published_rows(section: str, rows: Iterable[Published]) -> list[Row]:
 
 def _median(numbers: list[float | None], factor: float, digits: int) -> Value:
     known = [number for number in numbers if number is not None]
-    return Value(median(known) * factor, digits=digits) if known else Value(remark="not recorded")
+    return Value(median(known) * factor, digits=digits) if known else Value(remark="not measured")
 
 
 def all_tables(results: list[Result], spread: str, reference: str | None) -> list[Table]:

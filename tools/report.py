@@ -9,6 +9,7 @@ report.md and as report.html, a page that needs nothing else. The runs' result.j
 
 import argparse
 import sys
+from collections.abc import Sized
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -62,8 +63,10 @@ def main() -> None:
     for picture in pictures:
         for ending in ("png", "pdf"):
             picture.figure.savefig(folder / f"{picture.name}.{ending}", dpi=150)
-    about = f"{len(results)} results of {len({result.method for result in results})} methods on "
-    about += f"{len({result.dataset for result in results})} data sets"
+    methods, datasets = {result.method for result in results}, {result.dataset for result in results}
+    about = (
+        f"{_counted(results, 'result')} of {_counted(methods, 'method')} on {_counted(datasets, 'data set')}"
+    )
     parts = [f"# {args.title}", f"{about}."]
     parts += ["\n".join(f"* **Warning**: {warning}" for warning in warnings)] if warnings else []
     parts += [f"![{picture.title}]({picture.name}.png)" for picture in pictures]
@@ -72,6 +75,10 @@ def main() -> None:
     html = page(args.title, tables, pictures, warnings, [about])
     (folder / "report.html").write_text(html, encoding="utf-8")
     print(f"{about}: {folder / 'report.html'}, report.md, and each table and figure beside them")
+
+
+def _counted(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'s' * (len(things) != 1)}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ from tools import catalogue
 from tools.collect import Result
 from tools.grid import ELEVEN, VARIANTS
 
+# A bundled model's figures must never be taken for the method's.
+TOY = {"mini"}
+TOY_NOTE = "bundled toy model: shows that the software works, says nothing of the methods"
+
 
 def ordered_datasets(results: Iterable[Result]) -> tuple[str, ...]:
     """Names of the data sets in `results`, those of the benchmarks first, in their usual order."""

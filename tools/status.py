@@ -15,7 +15,9 @@ SECONDS_BETWEEN = 1.0
 def name_of(run: Run) -> str:
     """A run in a few words."""
     length = run.folder.partition("nctx")[2].partition("/")[0]
-    words = [run.step, f"{run.trainer}/{run.config}", run.dataset, f"{run.shots} shots", f"seed {run.seed}"]
+    words = [run.step, f"{run.trainer}/{run.config}", run.dataset]
+    words += [] if run.step == "zeroshot" else [f"{run.shots} shots"]
+    words += [f"seed {run.seed}"]
     words += [f"n {length}"] if length else []
     words += ["" if run.load_epoch is None else f"epoch {run.load_epoch} {run.settings[3]}"]
     return " ".join(words).strip()

@@ -173,7 +173,7 @@ def as_latex(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(' '.join([table.title + '.', *(n + '.' for n in table.notes)]))}}}",
+        rf"\caption{{{_tex(' '.join(f'{part[0].upper()}{part[1:]}.' for part in (table.title, *table.notes)))}}}",
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",

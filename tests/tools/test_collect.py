@@ -136,9 +136,9 @@ def test_mixtures_are_named(tmp_path):
     other = {"versions": {"commit": "0123456789abcdef-dirty"}, "backbone_hash": "b2", "few_shot_hash": "d2"}
     leave(tmp_path, protocols.fewshot(cell(trainer="MaPLe", config="mini"))[0], 60.0, **other)
     assert mixtures(collect([tmp_path])[0]) == [
-        "runs of different code are mixed: c0ffee (2 runs), 01234567-dirty (1 runs)",
-        "runs with different weights of ViT-B/16 are mixed: b1 (2 runs), b2 (1 runs)",
-        "DescribableTextures: the methods did not see the same 16 shots of seed 1: dtd all  (2 runs), d2 (1 runs)",
+        "runs of different code are mixed: c0ffee (2 runs), 01234567-dirty (1 run)",
+        "runs with different weights of ViT-B/16 are mixed: b1 (2 runs), b2 (1 run)",
+        "DescribableTextures: the methods did not see the same 16 shots of seed 1: dtd all  (2 runs), d2 (1 run)",
     ]
 
 

@@ -42,7 +42,7 @@ def test_two_runs(runs, monkeypatch, capsys):
         "OPTIM.LR: 0.1 -> 0.2",
     ]
     assert ["accuracy", "(%)", "45.25", "45.25", "0.00"] in lines
-    assert ["trainable", "parameters", "8,192.00", "9,000.00", "808.00"] in lines
+    assert ["trainable", "parameters", "8,192", "9,000", "808"] in lines
     assert "Classes: 1 gain, 1 lose, 1 are as before" in out  # of those that both have
     gains, losses = out.partition("\nGains\n")[2].split("\nLosses\n")
     assert gains.splitlines()[1].split() == ["dog", "50.0", "80.0", "30.0", "10"]

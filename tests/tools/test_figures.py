@@ -98,6 +98,34 @@ def test_base_to_new_bars_are_the_averages(tmp_path):
     assert axes.get_title() == "incomplete: MMTPA"
 
 
+def test_one_number_of_shots_is_bars(tmp_path):
+    for trainer, dataset, accuracy in (
+        ("CoOp", "dtd", 80.0),
+        ("CoOp", "eurosat", 90.0),
+        ("MMTPA", "dtd", 70.0),
+    ):
+        leave(tmp_path, protocols.fewshot(cell(trainer, dataset))[0], accuracy)
+    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "dtd"))[0], 50.0)
+    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "eurosat"))[0], 40.0)
+    (axes,) = pictures(tmp_path)["fewshot"].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "Average",
+        "DescribableTextures",
+        "EuroSAT",
+    ]
+    heights = {
+        container.get_label(): [bar.get_height() for bar in container]
+        for container in axes.containers
+        if isinstance(container, BarContainer)
+    }
+    assert heights["ZeroshotCLIP"] == [45, 50, 40]
+    assert heights["CoOp"] == [85, 80, 90]
+    assert heights["MMTPA"][1] == 70
+    assert math.isnan(heights["MMTPA"][0])
+    assert math.isnan(heights["MMTPA"][2])
+    assert axes.get_title() == "incomplete: MMTPA"
+
+
 def test_the_toy_model_is_named(tmp_path):
     for shots in (1, 2):
         leave(tmp_path, protocols.fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0, backbone="mini")
