@@ -41,9 +41,9 @@ def test_an_install_makes_nothing_importable(root, tmp_path):
 
 
 def test_tools_run_from_any_folder(root, tmp_path):
-    command = [sys.executable, str(root / "tools" / "summary.py"), "nowhere"]
+    command = [sys.executable, str(root / "tools" / "report.py"), "nowhere"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (ran.returncode, ran.stderr) == (2, "error: no result.json of a finished run under nowhere\n")
+    assert (ran.returncode, ran.stderr) == (2, "error: there is no folder nowhere\n")
 
 
 def test_no_file_names_a_place_on_somebodys_machine(root, tracked):

@@ -152,7 +152,7 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
         built.set_model_mode("train")
         built.batch_idx, built.num_batches = 0, len(case.batches)
         loss = built.forward_backward(case.batches[0])["loss"]
-        errors["loss"] = of_value(torch.tensor(loss), case.recorded["train.loss"])
+        errors["loss"] = of_value(torch.as_tensor(loss), case.recorded["train.loss"])
         errors["gradients"] = compare_gradients(case, built.model)
 
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):

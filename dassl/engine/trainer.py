@@ -209,9 +209,8 @@ class SimpleTrainer(TrainerBase):
         """
         losses = MetricMeter()
         batch_time, data_time = AverageMeter(), AverageMeter()
-        steps: list[
-            tuple[int, float, Any]
-        ] = []  # batch, learning rate, what the step returned; not yet reported
+        # batch, its learning rate, what the step returned; not yet reported
+        steps: list[tuple[int, float, Any]] = []
         data_seconds, start = 0.0, time.time()
         end = start
 
@@ -225,8 +224,9 @@ class SimpleTrainer(TrainerBase):
         for self.batch_idx, batch in enumerate(batches):
             data_time.update(time.time() - end)
             data_seconds += data_time.val
+            learning_rate = self.get_current_lr()  # an epoch's last step sets that of the next one
             summary = self.forward_backward(*batch)
-            steps.append((self.batch_idx, self.get_current_lr(), summary))
+            steps.append((self.batch_idx, learning_rate, summary))
             if self._progress.is_due(self) or not _has_tensors(summary):
                 report()
             batch_time.update(time.time() - end)
