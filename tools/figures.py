@@ -223,7 +223,7 @@ def _draw(axes: Axes, curves: list[Curve], style: dict[str, dict[str, Any]], han
         line = axes.errorbar(
             list(curve.points),
             numbers,
-            yerr=[value.spread or 0.0 for value in curve.points.values()],
+            yerr=[value.spread or math.nan for value in curve.points.values()],
             linestyle="--" if curve.dashed else "-",
             **{"linewidth": 1.3, "capsize": 2, "markersize": 4, **own},
         )
@@ -268,7 +268,7 @@ def _bars(
             [place + (number - (len(bars) - 1) / 2) * width for place in range(len(columns))],
             [math.nan if value.number is None else value.number for value in values],
             width * 0.92,
-            yerr=[value.spread or 0.0 for value in values],
+            yerr=[value.spread or math.nan for value in values],
             color=style[method]["color"],
             label=method,
             capsize=2,

@@ -15,7 +15,7 @@ from dassl.utils import count_num_param, load_checkpoint
 
 from . import processes
 from .checkpoint import find_checkpoint, load_learned
-from .class_texts import draw_classes
+from .class_texts import check_limits, draw_classes
 from .feature_cache import FeatureCache
 from .prompt_model import PromptModel
 
@@ -85,6 +85,7 @@ class PromptTrainer(TrainerX):
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
             )
+        check_limits(cfg)
         self.class_sample = self._class_sample()
         template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
 
@@ -210,12 +211,10 @@ class PromptTrainer(TrainerX):
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Images, and their labels: with ``TRAINER.CLASS_SAMPLE`` among the classes that are drawn for this step."""
         images, labels = batch["img"].to(self.device), batch["label"]
-        if self.class_sample:
+        if self.class_sample:  # all of it on the CPU, where the labels are: nothing waits for the device
             step = self.epoch * self.num_batches + self.batch_idx
-            of_batch = processes.gather_all(labels.to(self.device)).cpu()
-            classes = draw_classes(
-                of_batch, self.num_classes, self.class_sample, (torch.initial_seed(), step)
-            )
+            entropy = torch.initial_seed(), step
+            classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
             self.model.class_texts.classes = classes
             labels = torch.searchsorted(classes, labels)
         return images, labels.to(self.device)

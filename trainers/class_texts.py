@@ -36,17 +36,11 @@ class ClassTexts:
         tower: the text tower.
         cfg: its ``MODEL.TEXT_CHUNK`` is the number of classes that are encoded at once, 0: as many as
             ``MODEL.TEXT_MEMORY`` GiB of activations allow, 0 of these: half of the memory that is free.
-
-    Raises:
-        ValueError: either is negative.
     """
 
     def __init__(self, tower: TextTower, cfg: CfgNode) -> None:
         self.tower = tower
         self.chunk, self.memory = cfg.MODEL.get("TEXT_CHUNK", 0), cfg.MODEL.get("TEXT_MEMORY", 0.0)
-        for key, value in (("TEXT_CHUNK", self.chunk), ("TEXT_MEMORY", self.memory)):
-            if value < 0:
-                raise ValueError(f"MODEL.{key} is {value}, 0 (decided by itself) or more is needed")
         self.classes: Tensor | None = None
         self._fitting: dict[bool, int] = {}
 
@@ -115,6 +109,13 @@ class ClassTexts:
                 )
             self._fitting[training] = int((budget - shared) / each)
         return max(1, self._fitting[training])
+
+
+def check_limits(cfg: CfgNode) -> None:
+    """Raise ValueError where ``MODEL.TEXT_CHUNK`` or ``MODEL.TEXT_MEMORY`` is negative."""
+    for key in ("TEXT_CHUNK", "TEXT_MEMORY"):
+        if (value := cfg.MODEL.get(key, 0)) < 0:
+            raise ValueError(f"MODEL.{key} is {value}, 0 (decided by itself) or more is needed")
 
 
 def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:

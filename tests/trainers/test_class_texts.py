@@ -77,9 +77,9 @@ def test_evaluation_needs_less_memory_than_training(make):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("MODEL.TEXT_CHUNK", -1, r"MODEL\.TEXT_CHUNK is -1"),
-        ("MODEL.TEXT_MEMORY", -0.5, r"MODEL\.TEXT_MEMORY is -0\.5"),
-        ("MODEL.TEXT_MEMORY", 1e-9, r"MODEL\.TEXT_MEMORY is 1e-09 GiB, the texts of one class take .* GiB"),
+        ("MODEL.TEXT_CHUNK", -1, r"^MODEL\.TEXT_CHUNK is -1"),
+        ("MODEL.TEXT_MEMORY", -0.5, r"^MODEL\.TEXT_MEMORY is -0\.5"),
+        ("MODEL.TEXT_MEMORY", 1e-9, r"^MODEL\.TEXT_MEMORY is 1e-09 GiB, the texts of one class take .* GiB"),
     ],
 )
 def test_what_is_too_small_is_named(key, value, words, make):
