@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
+from .linear import linear
+
 _SLOPE = 1.702  #: s of QuickGELU
 
 
@@ -35,7 +37,7 @@ def layer_norm(x: Tensor, norm: Any) -> Tensor:
 def project(block: Any, x: Tensor) -> Tensor:
     """First half: queries, keys and values of x (B, T, w) side by side, (B, T, 3 w)."""
     attention = block.attn
-    return F.linear(layer_norm(x, block.ln_1), attention.in_proj_weight, attention.in_proj_bias)
+    return linear(layer_norm(x, block.ln_1), attention.in_proj_weight, attention.in_proj_bias)
 
 
 def heads(block: Any, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +48,8 @@ def heads(block: Any, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
     """Second half: x (B, T, w) and the attended values (B, H, T, w / H) of the same positions -> (B, T, w)."""
-    x = x + block.ls_1(block.attn.out_proj(attended.transpose(1, 2).flatten(2)))
+    out = block.attn.out_proj
+    x = x + block.ls_1(linear(attended.transpose(1, 2).flatten(2), out.weight, out.bias))
     return x + block.ls_2(_feed_forward(block.mlp, layer_norm(x, block.ln_2)))
 
 
@@ -57,5 +60,5 @@ def _feed_forward(mlp: Any, x: Tensor) -> Tensor:
     widen, activation, narrow = mlp
     if not isinstance(activation, QuickGELU):
         return mlp(x)
-    hidden = F.silu(F.linear(x * _SLOPE, widen.weight, widen.bias * _SLOPE))
-    return torch.add(narrow.bias, F.linear(hidden, narrow.weight), alpha=1 / _SLOPE)
+    hidden = F.silu(linear(x * _SLOPE, widen.weight, widen.bias * _SLOPE))
+    return torch.add(narrow.bias, linear(hidden, narrow.weight), alpha=1 / _SLOPE)
