@@ -6,6 +6,7 @@ FOLDER holds an index.json of cases; every case is a random CLIP, inputs, a rele
 the release computed from them: logits, loss, gradients, and a six-step training trajectory. The checkpoint is put
 together as the release's users have it, written to disk and loaded the way `train.py --model-dir` loads it. For each
 case the largest relative error is printed; the exit code is 1 above the tolerance or where a case has no trainer yet.
+"rounding" is how far the trajectory's end moves when it starts one unit of the last place away.
 """
 
 import sys
@@ -36,7 +37,7 @@ with clean_errors():
     from trainers.checkpoint import pick
 
 TOLERANCE = 1e-4
-COLUMNS = ("logits", "loss", "gradients", "trajectory")
+COLUMNS = ("logits", "loss", "gradients", "trajectory", "rounding")
 
 
 class Case:
@@ -155,8 +156,29 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
         errors["loss"] = of_value(torch.as_tensor(loss), case.recorded["train.loss"])
         errors["gradients"] = compare_gradients(case, built.model)
 
+    losses, final = trajectory(case, trainer, settings)
+    errors["trajectory"] = max(
+        of_value(losses, case.recorded["traj.loss"]), of_largest(final, case.recorded["traj.logits_final"])
+    )
+    moved = (trajectory(case, trainer, settings, seed)[1] for seed in (1, 2, 3))
+    errors["rounding"] = max(of_largest(end, final) for end in moved)
+    return errors
+
+
+def trajectory(
+    case: Case, trainer: type, settings: list[Any], moved: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Losses of the recorded steps and the logits after them.
+
+    With a seed in ``moved`` the parameters start up to a unit of their last place away: where rounding leads to.
+    """
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         built = build(case, trainer, settings, Path(scratch))
+        if moved is not None:
+            random = torch.Generator().manual_seed(moved)
+            for parameter in built.model.parameters():
+                away = 2 * torch.rand(parameter.shape, generator=random) - 1
+                parameter.data *= 1 + torch.finfo(parameter.dtype).eps * away
         losses, step = [], built.forward_backward
 
         def record(batch: dict[str, Tensor]) -> dict[str, float]:
@@ -167,12 +189,17 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
         built.forward_backward = record
         built.train()
         built.set_model_mode("eval")
-        final = built.model_inference(case.batches[0]["img"])
-    errors["trajectory"] = max(
-        of_value(torch.tensor(losses).double(), case.recorded["traj.loss"]),
-        of_largest(final, case.recorded["traj.logits_final"]),
+        return torch.tensor(losses).double(), built.model_inference(case.batches[0]["img"])
+
+
+def is_bad(errors: dict[str, float], tolerance: float) -> bool:
+    """Whether an error is above the tolerance. A trajectory's grows from step to step: to the tolerance comes what
+    rounding the start alone makes of it, four times, as the recorded run and ours round in every step.
+    """
+    allowed = {"trajectory": tolerance + 4 * errors.get("rounding", 0.0)}
+    return any(
+        not error <= allowed.get(name, tolerance) for name, error in errors.items() if name != "rounding"
     )
-    return errors
 
 
 def compare_gradients(case: Case, model: Any) -> float:
@@ -261,7 +288,7 @@ def main() -> int:
             print(f"{name:<18}{case.trainer:<14}   no trainer yet")
             continue
         errors = compare(case, *found)
-        bad = max(errors.values()) > args.tolerance or any(value != value for value in errors.values())
+        bad = is_bad(errors, args.tolerance)
         failed += [name] if bad else []
         cells = "".join(
             f"{errors[column]:>12.1e}" if column in errors else f"{'-':>12}" for column in COLUMNS

@@ -76,10 +76,12 @@ def test_every_recorded_case_is_reproduced(root, recordings):
     assert ended.returncode == (1 if without else 0)
     if without:
         assert "no trainer yet: " + ", ".join(f"{n} ({index[n]['trainer']})" for n in without) in ended.stdout
-    for name, *cells in (line.split()[:1] + line.split()[2:6] for line in ended.stdout.splitlines()):
-        if found.get(name) == "ok":  # four errors wherever there is something to train
-            assert cells.count("-") == (3 if index[name]["train_loss"] is None else 0)
-            assert all(float(cell) < 1e-4 for cell in cells if cell != "-")
+    for name, *cells in (line.split()[:1] + line.split()[2:7] for line in ended.stdout.splitlines()):
+        if found.get(name) == "ok":  # all errors wherever there is something to train
+            assert cells.count("-") == (4 if index[name]["train_loss"] is None else 0)
+            *errors, trajectory, _ = cells
+            assert all(float(error) < 1e-4 for error in errors if error != "-")
+            assert trajectory == "-" or float(trajectory) < 5e-4
 
 
 @pytest.mark.parametrize(
