@@ -67,6 +67,8 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.MODEL.TEXT_CHUNK = 0  # classes that are encoded at once; 0: as many as fit
     cfg.MODEL.TEXT_MEMORY = 0.0  # GiB that their activations may take; 0: half of what is free
     cfg.TRAINER.CLASS_SAMPLE = 0  # classes that a training step tells apart, its batch's included; 0: all
+    cfg.TEST.CLASS_CHUNK = 0  # classes that an evaluation scores at once, keeping the best; 0: all
+    cfg.TEST.TOP_K = 1  # also report how often the class is among the k best
     cfg.TEST.FEATURE_CACHE = ""  # a folder: keep image features there, where a method's image tower is frozen
     cfg.TRAIN.FEATURE_CACHE = False  # those of training images too; their transforms must not be random
     cfg.TRAIN.COMPILE = False  # torch.compile of the image tower

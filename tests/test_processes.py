@@ -48,13 +48,16 @@ def arguments(short_run) -> list[object]:
 
 
 def test_they_leave_what_one_leaves(root, run_train, arguments, tmp_path):
+    """The several evaluate in chunks of classes as well, and report the same three best ones."""
+    arguments = [*arguments, "TEST.TOP_K", 3]
     assert run_train(*arguments).code == 0
-    several = changed(arguments, output_dir=tmp_path / "several")
+    several = [*changed(arguments, output_dir=tmp_path / "several"), "TEST.CLASS_CHUNK", 4]
     printed, _ = in_processes(2, root, root / "train.py", several)
     assert printed.count("=> result") == 1  # one of them prints
 
     one, two = read_record(tmp_path / "run"), read_record(tmp_path / "several")
     assert one["metrics"] == two["metrics"]
+    assert one["metrics"]["accuracy"] < one["metrics"]["top3_accuracy"] < 100
     assert (one["hardware"]["processes"], two["hardware"]["processes"]) == (1, 2)
     assert_close(prompts(tmp_path / "several"), prompts(tmp_path / "run"), 1e-5)
 

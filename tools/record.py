@@ -5,7 +5,7 @@ kind                   "train" or "eval"
 trainer, dataset, backbone, seed, shots, model_dir, load_epoch
 config                 every setting, as nested dictionaries
 metrics                null where nothing was tested, else
-    accuracy, error_rate, macro_f1   in percent, as Dassl prints them
+    accuracy, error_rate, macro_f1   in percent, as Dassl prints them; with TEST.TOP_K 5 also top5_accuracy
     images                           how many were tested
     per_class                        [{"class", "accuracy" in percent, "images"}], by label
 trainable_parameters   of the models that the trainer registered
@@ -163,6 +163,7 @@ def _metrics(trainer: Any) -> dict[str, Any] | None:
         "accuracy": accuracy,
         "error_rate": 100.0 - accuracy,
         "macro_f1": 100.0 * f1_score(true, predicted, labels=labels, average="macro"),
+        **getattr(trainer.evaluator, "top_accuracy", {}),
         "images": len(true),
         "per_class": per_class,
     }

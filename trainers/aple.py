@@ -70,8 +70,8 @@ class APLeModel(IVLPModel):
         shallow, deep = (None if layer is None else layer.detach() for layer in prompts)
         return shallow, deep
 
-    def logits(self, images: Tensor, texts: Tensor) -> Tensor:
-        return super().logits(self.adapter(images), texts)
+    def encode_images(self, images: Tensor) -> Tensor:
+        return super().encode_images(self.adapter(images))
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(images, labels)

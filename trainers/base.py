@@ -16,13 +16,15 @@ from dassl.utils import count_num_param, load_checkpoint
 from . import processes
 from .checkpoint import find_checkpoint, load_learned
 from .class_texts import check_limits, draw_classes
+from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
 from .prompt_model import PromptModel
+from .top_classes import TopClasses
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 #: Of those in INPUT.TRANSFORMS, that give the same image every time.
 FIXED_TRANSFORMS = ("normalize", "center_crop", "instance_norm")
-_AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
+AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
 
 
 class Release(NamedTuple):
@@ -86,6 +88,7 @@ class PromptTrainer(TrainerX):
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
             )
         check_limits(cfg)
+        class_chunk(cfg)
         self.class_sample = self._class_sample()
         template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
 
@@ -133,7 +136,7 @@ class PromptTrainer(TrainerX):
 
     def _forget(self) -> None:
         """Drop what an evaluation has computed of the model."""
-        self._texts: Any = None
+        self._evaluation: Evaluation | None = None
         self.model.kept_visual_prompts = None
 
     def _class_sample(self) -> int:
@@ -161,7 +164,7 @@ class PromptTrainer(TrainerX):
 
     def autocast(self) -> AbstractContextManager:
         """The context that a step and an evaluation run in."""
-        dtype = _AUTOCAST.get(self.precision())
+        dtype = AUTOCAST.get(self.precision())
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -225,14 +228,13 @@ class PromptTrainer(TrainerX):
         super().set_model_mode(mode, names)
 
     @torch.no_grad()
-    def model_inference(self, input: Tensor) -> Tensor:
-        """Logits (B, C); the class texts are encoded, and visual prompts computed, once per evaluation."""
+    def model_inference(self, input: Tensor) -> Tensor | TopClasses:
+        """Logits (B, C); with ``TEST.CLASS_CHUNK`` the best classes."""
+        if self._evaluation is None:
+            k = self.cfg.TEST.get("TOP_K", 1)
+            self._evaluation = Evaluation(self.model, self.num_classes, class_chunk(self.cfg), k)
         with self.autocast():
-            if self._texts is None:
-                self._texts = self.model.encode_texts()
-            if self.model.kept_visual_prompts is None:
-                self.model.kept_visual_prompts = self.model.visual_prompts()
-            return self.model.logits(input, self._texts)
+            return self._evaluation(input)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load learnable parameters from ``<directory>/<model name>``, ours or the method's release's.

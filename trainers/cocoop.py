@@ -40,19 +40,19 @@ class CoCoOpModel(PromptModel):
         self.meta_net = nn.Sequential(OrderedDict(layers))
 
     def encode_texts(self) -> None:
-        """Class texts depend on the image; ``logits`` encodes them."""
+        """Class texts depend on the image; ``score`` encodes them."""
 
-    def logits(self, images: Tensor, texts: None) -> Tensor:
-        features = unit(self.encode_images(images))
+    def score(self, images: Tensor, texts: None) -> Tensor:
+        features = unit(images)
         contexts = self.context.ctx + self.meta_net(features)[:, None]  # (B, n, w)
         branches = self.of_classes(torch.tensor(self.context.layout.branches))
         tokens = len(self.context.root_frozen[0]) + sum(branches.tolist())
         chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
         if torch.is_grad_enabled() and len(chunks) > 1:  # keep one chunk's activations at a time
-            return torch.cat([checkpoint(self._score, *chunk, use_reentrant=False) for chunk in chunks])
-        return torch.cat([self._score(*chunk) for chunk in chunks])
+            return torch.cat([checkpoint(self._score_some, *chunk, use_reentrant=False) for chunk in chunks])
+        return torch.cat([self._score_some(*chunk) for chunk in chunks])
 
-    def _score(self, features: Tensor, contexts: Tensor) -> Tensor:
+    def _score_some(self, features: Tensor, contexts: Tensor) -> Tensor:
         prompts = self.class_texts.prompts_of_classes(self.context.for_images(contexts))
         texts = self.clip.text(prompts).summary  # (C, B, d)
         return self.scaled_cosines(features, texts)

@@ -16,7 +16,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from alignment import hierarchical_transport
-from clip import CLIP
+from clip import CLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, Release, section
@@ -83,9 +83,11 @@ class MMTPAModel(PromptModel):
         lengths = self.of_classes(torch.tensor(self.context.layout.tokens))
         return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
 
-    def logits(self, images: Tensor, texts: Texts) -> Tensor:
-        options = self.options
-        points, tokens = self.clip.image(images, *self.current_visual_prompts(), tokens=options.HIERARCHICAL)
+    def encode_images(self, images: Tensor) -> ImageFeatures:
+        return self.clip.image(images, *self.current_visual_prompts(), tokens=self.options.HIERARCHICAL)
+
+    def score(self, images: ImageFeatures, texts: Texts) -> Tensor:
+        options, (points, tokens) = self.options, images
         similarity = hierarchical_transport(
             unit(points),
             texts.points,

@@ -45,12 +45,17 @@ class PLOTModel(PromptModel):
         prompts = self.text_features().summary
         return Texts(unit(prompts), prompts.float().mean(dim=1))
 
-    def logits(self, images: Tensor, texts: Texts) -> Tensor:
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Summaries (B, d) and local features (B, P, d), these of unit norm."""
         summary, local = self.clip.image(images, tokens=True)
-        similarity = hierarchical_transport(unit(local[:, 0]), texts.prompts, variant="release")
+        return summary[:, 0], unit(local[:, 0])
+
+    def score(self, images: tuple[Tensor, Tensor], texts: Texts) -> Tensor:
+        summary, local = images
+        similarity = hierarchical_transport(local, texts.prompts, variant="release")
         logits = self.clip.logit_scale.exp() * similarity
         if self.add_pooled:
-            logits = logits + self.scaled_cosines(summary[:, 0], texts.pooled)
+            logits = logits + self.scaled_cosines(summary, texts.pooled)
         return logits
 
 

@@ -65,15 +65,15 @@ class PromptModel(nn.Module):
         return self.class_texts.of_classes(rows)
 
     def encode_texts(self) -> Any:
-        """All that ``logits`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
+        """All that ``score`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
         return self.text_features().summary[:, 0]
 
     def current_visual_prompts(self) -> Prompts:
         """``visual_prompts``, in an evaluation computed once."""
         return self.visual_prompts() if self.kept_visual_prompts is None else self.kept_visual_prompts
 
-    def encode_images(self, images: Tensor) -> Tensor:
-        """(B, d) summaries of images (B, 3, H, W)."""
+    def encode_images(self, images: Tensor) -> Any:
+        """All that ``score`` needs of images (B, 3, H, W). Here their summaries (B, d)."""
 
         def encode(images: Tensor) -> Tensor:
             return self.clip.image(images, *self.current_visual_prompts()).summary[:, 0]
@@ -85,9 +85,13 @@ class PromptModel(nn.Module):
         """Whether an image's features are those of frozen CLIP, and so the same at any time."""
         return type(self).encode_images is PromptModel.encode_images and self.visual_prompts() == (None, None)
 
+    def score(self, images: Any, texts: Any) -> Tensor:
+        """Logits (B, C) of encoded images and class texts."""
+        return self.scaled_cosines(images, texts)
+
     def logits(self, images: Tensor, texts: Any) -> Tensor:
         """(B, C) from images (B, 3, H, W)."""
-        return self.scaled_cosines(self.encode_images(images), texts)
+        return self.score(self.encode_images(images), texts)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The training loss and the logits (B, C) that it comes from."""

@@ -23,7 +23,7 @@ class ZeroshotModel(PromptModel):
         return [template]
 
     def encode_texts(self) -> Tensor:
-        return self.texts
+        return self.of_classes(self.texts)
 
 
 class EnsembleModel(ZeroshotModel):

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections import OrderedDict, defaultdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +33,13 @@ class EvaluatorBase:
 class Classification(EvaluatorBase):
     """Single-label classification.
 
-    After ``process`` calls, ``_y_true`` and ``_y_pred`` hold the labels and predictions as lists of int.
+    After ``process`` calls, ``_y_true`` and ``_y_pred`` hold the labels and predictions as lists of int; after
+    ``evaluate``, ``top_accuracy`` that of the k best classes, by name.
 
     Args:
         cfg: with ``TEST.PER_CLASS_RESULT`` the accuracy of each class is printed, with
-            ``TEST.COMPUTE_CMAT`` the confusion matrix is saved as ``cmat.pt`` in ``OUTPUT_DIR``.
+            ``TEST.COMPUTE_CMAT`` the confusion matrix is saved as ``cmat.pt`` in ``OUTPUT_DIR``. With ``TEST.TOP_K``
+            above 1 the accuracy of the k best classes is printed too.
         lab2cname: dict from label to class name; needed for results per class.
     """
 
@@ -45,23 +48,34 @@ class Classification(EvaluatorBase):
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ValueError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
         self._lab2cname = lab2cname
+        self._k = cfg.TEST.get("TOP_K", 1)
+        if self._k < 1 or (lab2cname and self._k > len(lab2cname)):
+            most = f" to {len(lab2cname)}, the number of classes," if lab2cname else ""
+            raise ValueError(f"TEST.TOP_K is {self._k}, 1{most or ' or more'} is needed")
         self.reset()
 
     def reset(self) -> None:
         self._correct = 0
         self._total = 0
+        self._among_best = 0
+        self.top_accuracy: dict[str, float] = {}
         self._y_true: list[int] = []
         self._y_pred: list[int] = []
         self._per_class_res: dict[int, list[int]] | None = None
         if self.cfg.TEST.PER_CLASS_RESULT:
             self._per_class_res = defaultdict(list)
 
-    def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
-        """Take in a batch: model output (B, C) and labels (B,)."""
+    def process(self, mo: Any, gt: torch.Tensor) -> None:
+        """Take in a batch: model output (B, C) and labels (B,).
+
+        Instead of all logits, ``mo`` may be what answers ``argmax`` and ``topk`` over ``dim=1`` as they would.
+        """
         labels, predictions = gt.tolist(), mo.argmax(dim=1).tolist()
         self._y_true += labels
         self._y_pred += predictions
         self._total += len(labels)
+        if self._k > 1:
+            self._among_best += int((mo.topk(self._k, dim=1)[1] == gt[:, None]).sum())
         for label, prediction in zip(labels, predictions):
             match = int(label == prediction)
             self._correct += match
@@ -93,6 +107,11 @@ class Classification(EvaluatorBase):
             f"* macro_f1: {results['macro_f1']:.1f}%"
         )
 
+        if self._k > 1:
+            name = f"top{self._k}_accuracy"
+            self.top_accuracy = {name: 100.0 * self._among_best / self._total}
+            results.update(self.top_accuracy)
+            print(f"* {name}: {results[name]:.1f}%")
         if self._per_class_res is not None:
             results["perclass_accuracy"] = self._evaluate_classes(self._per_class_res)
         if self.cfg.TEST.COMPUTE_CMAT:

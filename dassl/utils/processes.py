@@ -5,7 +5,7 @@ All functions take a process for the only one where no process group has been in
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -51,10 +51,15 @@ def share(things: Sequence[Thing]) -> tuple[int, Sequence[Thing]]:
     return start, things[start : start + size + (rank() < more)]
 
 
-def collect(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors of all processes, in their order; they may differ in the length of the first dimension."""
+def collect(tensor: Any) -> list[Any]:
+    """The tensors of all processes, in their order; they may differ in the length of the first dimension.
+
+    Named tuples of tensors become named tuples again.
+    """
     if count() == 1:
         return [tensor]
+    if isinstance(tensor, tuple):
+        return [type(tensor)(*parts) for parts in zip(*map(collect, tensor))]
     lengths = [torch.zeros(1, dtype=torch.int64, device=tensor.device) for _ in range(count())]
     dist.all_gather(lengths, torch.tensor([len(tensor)], device=tensor.device))
     longest = int(max(lengths))

@@ -66,3 +66,22 @@ def test_unknown_evaluator(cfg):
     cfg.TEST.EVALUATOR = "Clasification"
     with pytest.raises(ValueError, match="Classification"):
         build_evaluator(cfg)
+
+
+def test_the_best_two(cfg, capsys):
+    cfg.TEST.TOP_K = 2
+    evaluator = build_evaluator(cfg, lab2cname={0: "cat", 1: "dog", 2: "owl"})
+    evaluator.process(torch.tensor([[3.0, 2, 1], [3, 2, 1], [3, 2, 1]]), torch.tensor([0, 1, 2]))
+    evaluator.process(torch.tensor([[1.0, 2, 3]]), torch.tensor([1]))
+    results = evaluator.evaluate()
+    assert results["accuracy"] == 25
+    assert results["top2_accuracy"] == 75
+    assert evaluator.top_accuracy == {"top2_accuracy": 75}
+    assert "* top2_accuracy: 75.0%\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_more_best_classes_than_there_are(cfg, k):
+    cfg.TEST.TOP_K = k
+    with pytest.raises(ValueError, match=rf"^TEST\.TOP_K is {k}, 1 to 3, the number of classes, is needed$"):
+        build_evaluator(cfg, lab2cname={0: "cat", 1: "dog", 2: "owl"})

@@ -1,0 +1,68 @@
+"""Scores images against all classes: what does not depend on the images is computed once per model state.
+
+With ``TEST.CLASS_CHUNK`` classes are scored chunk after chunk and only the best are kept: no tensor, and no method that
+encodes texts for each image, ever holds more than a chunk of them beside the texts themselves.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from .prompt_model import PromptModel
+from .top_classes import TopClasses
+
+
+class Evaluation:
+    """Of one state of a model; another state needs another one.
+
+    Args:
+        model: the method's.
+        n_classes: C.
+        chunk: classes that are scored at once, 0: all.
+        k: of chunks the k best classes are kept.
+    """
+
+    def __init__(self, model: PromptModel, n_classes: int, chunk: int = 0, k: int = 1) -> None:
+        self.model, self.n_classes, self.chunk, self.k = model, n_classes, chunk, k
+        self._texts: list[tuple[Tensor | None, Any]] = []
+
+    def __call__(self, images: Tensor) -> Tensor | TopClasses:
+        """Logits (B, C) of images (B, 3, H, W), or the best classes."""
+        model = self.model
+        if not self._texts:
+            model.kept_visual_prompts = model.visual_prompts()
+            indices = torch.arange(self.n_classes).split(self.chunk) if self.chunk else [None]
+            self._texts = [(classes, self._encode(classes)) for classes in indices]
+        encoded = model.encode_images(images)
+        best = TopClasses.none(len(images), images.device)
+        for classes, texts in self._texts:
+            model.class_texts.classes = classes
+            logits = model.score(encoded, texts)
+            if classes is None:
+                return logits
+            best = best.with_chunk(logits, classes, self.k)
+        model.class_texts.classes = None
+        return best
+
+    def _encode(self, classes: Tensor | None) -> Any:
+        self.model.class_texts.classes = classes
+        return self.model.encode_texts()
+
+
+def class_chunk(cfg: CfgNode) -> int:
+    """``TEST.CLASS_CHUNK``.
+
+    Raises:
+        ValueError: it is negative, or the evaluator may want the logits of all classes.
+    """
+    size, evaluator = cfg.TEST.get("CLASS_CHUNK", 0), cfg.TEST.EVALUATOR
+    if size < 0:
+        raise ValueError(f"TEST.CLASS_CHUNK is {size}, 0 (all classes at once) or more is needed")
+    if size and evaluator != "Classification":
+        raise ValueError(
+            f"TEST.CLASS_CHUNK is {size}, of chunks only the best classes are known, and TEST.EVALUATOR {evaluator} "
+            "may need the logits of all: choose Classification, or 0"
+        )
+    return size
