@@ -14,28 +14,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
-import subprocess
 from typing import Any
 
-import tools  # noqa: F401  makes the checkout importable from any folder
-from benchmarks.step import Cell, Clock, build
+import torch
 
-TEXTS_AT_ONCE = 400  #: of the plain implementation; bounds its memory
+import tools  # noqa: F401  makes the checkout importable from any folder
+from benchmarks.cell import Cell, add_arguments, build, cell_of, measured_alone
+from benchmarks.clock import Clock
+from benchmarks.plain import make_plain
 
 
 def measure(cell: Cell) -> dict[str, Any]:
     """One method's evaluation in this process: seconds of its first batch, and of a later one."""
-    import torch
-
-    from benchmarks import plain
-
     model, autocast = build(cell)
     model.eval()
     clock = Clock(cell.device)
     if cell.plain:
-        plain.make_plain(model)
+        make_plain(model)
         prompts = len(model.context.layout.roots) if hasattr(model, "context") else 1
-        model.class_texts.chunk = max(1, TEXTS_AT_ONCE // prompts)
+        model.class_texts.chunk = max(1, cell.plain_texts // prompts)
     images = torch.randn(cell.batch, 3, *model.clip.image.image_size, device=cell.device)
     texts: Any = None
 
@@ -75,13 +72,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["CoOp", "MaPLe", "MMTPA"])
     parser.add_argument("--classes", nargs="+", type=int, default=[100, 1000])
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip model")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "amp", "bf16"))
-    parser.add_argument("--no-plain", action="store_true", help="measure ours alone")
     parser.add_argument("--output", type=Path, help="write the measurements as JSON")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # this process measures a single cell
+    add_arguments(parser, batch=100)
     args = parser.parse_args()
     if args.one:
         print(json.dumps(measure(Cell(**json.loads(args.one)))))
@@ -92,22 +84,22 @@ def main() -> None:
     print(" ".join(f"{name:>10}" for name in head))
     for method in args.methods:
         for n_classes in args.classes:
-            rates, record = [], {}
-            for plain in (True, False)[args.no_plain :]:
-                settings = (args.batch, 1, args.backbone, args.device, args.precision, TEXTS_AT_ONCE)
-                command = [
-                    sys.executable,
-                    __file__,
-                    "--one",
-                    json.dumps(vars(Cell(method, n_classes, plain, *settings))),
-                ]
-                run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                record = json.loads(run.stdout.splitlines()[-1])
-                results.append(record | {"images": args.images, "seconds": seconds(record, args.images)})
-                rates.append(args.images / results[-1]["seconds"])
-            row = [method, str(n_classes), f"{rates[-1]:.2f}"]
-            row += [f"{rates[0]:.2f}", f"{rates[1] / rates[0]:.2f}"] if len(rates) > 1 else ["-", "-"]
-            row += [f"{record['text_seconds']:.2f}", f"{record['later_seconds']:.2f}"]
+            cells = [
+                measured_alone(__file__, cell_of(args, method, n_classes, plain))
+                for plain in (True, False)[args.no_plain :]
+            ]
+            rates = [args.images / seconds(cell, args.images) if cell else None for cell in cells]
+            results += [
+                cell | {"images": args.images, "seconds": seconds(cell, args.images)}
+                for cell in cells
+                if cell
+            ]
+            theirs, rate, ours = None if args.no_plain else rates[0], rates[-1], cells[-1]
+            if ours is None or rate is None:
+                continue
+            row = [method, str(n_classes), f"{rate:.2f}"]
+            row += [f"{theirs:.2f}", f"{rate / theirs:.2f}"] if theirs else ["-", "-"]
+            row += [f"{ours['text_seconds']:.2f}", f"{ours['later_seconds']:.2f}"]
             print(" ".join(f"{value:>10}" for value in row), flush=True)
             if args.output:
                 args.output.write_text(json.dumps(results, indent=1) + "\n")

@@ -96,9 +96,9 @@ def make_plain(model: Any) -> None:
     for module in (mmtpa, plot):
         vars(module)["hierarchical_transport"] = plain_transport
     if isinstance(model, cocoop.CoCoOpModel):
-        score = model._score
+        score = model._score_some
 
         def one_by_one(features: Tensor, contexts: Tensor) -> Tensor:
             return torch.cat([score(f[None], c[None]) for f, c in zip(features, contexts)])
 
-        model.__dict__["_score"] = one_by_one
+        model.__dict__["_score_some"] = one_by_one

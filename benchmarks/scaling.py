@@ -1,15 +1,11 @@
-"""Seconds and memory of a training step in several processes, and of a large vocabulary in one.
+"""Seconds and memory of a training step in several processes.
 
     python benchmarks/scaling.py --method CoOp --classes 1000 --processes 1 2 3 4 --output scaling.json
-    python benchmarks/scaling.py --method CoOp --vocabulary 21000 --sample 1000 --output vocabulary.json
 
 ViT-B/16 size, random weights, one thread for each process, gloo. The plain implementation shares the images of a batch
 among the processes and nothing else, as DistributedDataParallel around a published method does: each process encodes
 all classes. Here they share the class texts as well. Memory is what a step takes beyond the built model, the most that
 one of the processes takes. What the output file holds already is not measured again.
-
-A large vocabulary is trained on a sample of its classes in every step, and evaluated on all of them. Its names are
-those of ImageNet's classes behind a number.
 """
 
 import sys
@@ -19,10 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
-import resource
 import statistics
 import tempfile
-import time
 from typing import Any
 
 import torch
@@ -30,12 +24,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import tools  # noqa: F401  makes the checkout importable from any folder
-from benchmarks.step import Cell, Clock, build
-
-
-def peak_gib() -> float:
-    """The most memory that this process has had, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+from benchmarks.cell import Cell, build
+from benchmarks.clock import Clock
 
 
 def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, folder: str) -> None:
@@ -45,14 +35,17 @@ def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, fold
     torch.set_num_threads(1)
     if count > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
-    model, labels = _model(args, args.classes)
+    cell = Cell(args.method, args.classes, False, args.batch, args.repeats, args.backbone, "cpu", "fp32", 0)
+    model, _ = build(cell)
+    labels = torch.randint(args.classes, (args.batch,), generator=torch.Generator().manual_seed(0))
+    clock = Clock("cpu")
     if plain:
         vars(model.class_texts)["encode"] = model.class_texts._encode
     own = processes.share(args.batch)
     height, width = model.clip.image.image_size
     images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
-    built = peak_gib()
+    built = clock.peak_memory()
 
     def step() -> float:
         optimiser.zero_grad()
@@ -63,63 +56,18 @@ def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, fold
         optimiser.step()
         return processes.total(loss).item()
 
-    losses, seconds = [], []
-    for _ in range(args.repeats + 1):
-        start = time.perf_counter()
-        losses.append(step())
-        seconds.append(time.perf_counter() - start)
-    record = {"seconds": statistics.median(seconds[1:]), "gib": peak_gib() - built, "loss": losses[0]}
+    loss = step()
+    seconds = [clock.seconds(step) for _ in range(args.repeats)]
+    record = {"seconds": statistics.median(seconds), "gib": clock.peak_memory() - built, "loss": loss}
     Path(folder, f"{rank}.json").write_text(json.dumps(record))
     if count > 1:
         dist.destroy_process_group()
 
 
-def vocabulary(rank: int, args: argparse.Namespace, folder: str) -> None:
-    """A step on sampled classes and an evaluation of all; writes what it measured."""
-    from trainers.class_texts import draw_classes
-
-    model, labels = _model(args, args.vocabulary)
-    model.class_texts.chunk, model.class_texts.memory = 0, args.memory
-    height, width = model.clip.image.image_size
-    images = torch.randn(args.batch, 3, height, width)
-    built = peak_gib()
-
-    start = time.perf_counter()
-    with torch.no_grad():
-        texts = model.encode_texts()
-        encoded = time.perf_counter() - start
-        shape = model.logits(images, texts).shape
-    record = {"encode_seconds": encoded, "evaluation_gib": peak_gib() - built, "logits": list(shape)}
-    del texts
-
-    seconds = []
-    for i in range(args.repeats + 1):
-        start = time.perf_counter()
-        classes = draw_classes(labels, args.vocabulary, args.sample, (1, i))
-        model.class_texts.classes = classes
-        model.loss(images, torch.searchsorted(classes, labels))[0].backward()
-        seconds.append(time.perf_counter() - start)
-    record |= {"step_seconds": statistics.median(seconds[1:]), "gib": peak_gib() - built}
-    Path(folder, f"{rank}.json").write_text(json.dumps(record))
-
-
-def _model(args: argparse.Namespace, n_classes: int) -> tuple[Any, torch.Tensor]:
-    """The method's model and the labels of a batch."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-
-    names = [
-        f"{i} {name}" if i else name for i in range(n_classes // 1000 + 1) for name in IMAGENET_CLASSNAMES
-    ]
-    cell = Cell(args.method, n_classes, False, args.batch, args.repeats, args.backbone, "cpu", "fp32", 0)
-    model, _ = build(cell, names[:n_classes])
-    labels = torch.randint(n_classes, (args.batch,), generator=torch.Generator().manual_seed(0))
-    return model, labels
-
-
-def measured(function: Any, count: int, *args: Any) -> list[dict[str, Any]]:
+def measured(count: int, plain: bool, args: argparse.Namespace) -> list[dict[str, Any]]:
     """What ``count`` new processes measure."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(function, (*args, folder), nprocs=count)
+        mp.spawn(take_part, (count, plain, args, folder), nprocs=count)
         return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
 
 
@@ -149,41 +97,25 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="images of all processes together")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip model")
-    parser.add_argument("--vocabulary", type=int, default=0, help="measure so many classes, in one process")
-    parser.add_argument("--sample", type=int, default=1000, help="classes of a step (TRAINER.CLASS_SAMPLE)")
-    parser.add_argument("--memory", type=float, default=2.0, help="GiB for class texts (MODEL.TEXT_MEMORY)")
     parser.add_argument("--output", type=Path, help="write the measurements as JSON, and a figure beside it")
     args = parser.parse_args()
     about = {"machine": Clock("cpu").machine(), "torch": torch.__version__, "method": args.method}
-    about |= {"backbone": args.backbone, "batch": args.batch}
-    if args.vocabulary:
-        [record] = measured(vocabulary, 1, args)
-        about |= {"classes": args.vocabulary, "sample": args.sample, "memory": args.memory}
-        print(f"{args.vocabulary:,} classes encoded in {record['encode_seconds']:.1f} s", end=", ")
-        print(f"evaluation {record['evaluation_gib']:.2f} GiB", end=", ")
-        print(f"step of {args.sample:,} {record['step_seconds']:.2f} s, {record['gib']:.2f} GiB in all")
-        rows = [record]
-    else:
-        about["classes"] = args.classes
-        there = json.loads(args.output.read_text()) if args.output and args.output.is_file() else {}
-        rows = there["rows"] if about.items() <= there.items() else []
-        print(f"{'processes':>9} {'texts':>7} {'step s':>8} {'faster':>7} {'GiB':>6}")
-        for count in args.processes:
-            for way in ("shared", "plain") if count > 1 else ("shared",):
-                row = next((r for r in rows if (r["processes"], r["way"]) == (count, way)), None)
-                if row is None:
-                    parts = measured(take_part, count, count, way == "plain", args)
-                    most = {key: max(part[key] for part in parts) for key in ("seconds", "gib", "loss")}
-                    rows.append(row := {"processes": count, "way": way, **most})
-                faster = rows[0]["seconds"] / row["seconds"]
-                print(
-                    f"{count:>9} {way:>7} {row['seconds']:>8.3f} {faster:>7.2f} {row['gib']:>6.2f}",
-                    flush=True,
-                )
+    about |= {"backbone": args.backbone, "batch": args.batch, "classes": args.classes}
+    there = json.loads(args.output.read_text()) if args.output and args.output.is_file() else {}
+    rows = there["rows"] if about.items() <= there.items() else []
+    print(f"{'processes':>9} {'texts':>7} {'step s':>8} {'faster':>7} {'GiB':>6}")
+    for count in args.processes:
+        for way in ("shared", "plain") if count > 1 else ("shared",):
+            row = next((r for r in rows if (r["processes"], r["way"]) == (count, way)), None)
+            if row is None:
+                parts = measured(count, way == "plain", args)
+                most = {key: max(part[key] for part in parts) for key in ("seconds", "gib", "loss")}
+                rows.append(row := {"processes": count, "way": way, **most})
+            faster = rows[0]["seconds"] / row["seconds"]
+            print(f"{count:>9} {way:>7} {row['seconds']:>8.3f} {faster:>7.2f} {row['gib']:>6.2f}", flush=True)
     if args.output:
         args.output.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-        if not args.vocabulary:
-            draw(rows, args.output.with_suffix(".png"))
+        draw(rows, args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,11 @@ def towers():
 
 
 def counted(call) -> float:
-    """Operations that PyTorch sees in the call's products, without those of CPU attention."""
-    with FlopCounterMode(display=False) as counter:
+    """Operations that PyTorch sees in the call's products, without those of CPU attention.
+
+    oneDNN's products are not counted, so torch's own are taken.
+    """
+    with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
 

@@ -29,10 +29,3 @@ def test_shared_and_repeated_texts_give_the_same_loss(tmp_path):
         assert row["gib"] > 0
     assert len(printed.splitlines()) == 4
     assert (tmp_path / "measured.png").is_file()
-
-
-def test_a_vocabulary_is_evaluated_whole(tmp_path):
-    record, printed = run(tmp_path, "--vocabulary", "1100", "--sample", "20")
-    [row] = record["rows"]
-    assert row["logits"] == [4, 1100]
-    assert printed.startswith("1,100 classes encoded in ")

@@ -31,7 +31,12 @@ def test_a_step_is_measured_beside_the_plain_one(tmp_path, plain_texts):
     assert ours["parts"]["transport"] == 0 < ours["parts"]["text"]
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     before = output.read_text()
-    assert run("step.py", *words).stdout == ran.stdout  # nothing is measured again
+    again = run("step.py", *words).stdout  # nothing is measured again
+    assert (
+        ran.stdout
+        == f"CoOp, 3 classes: {ours['seconds']:.3f} s\nCoOp, 3 classes plain: {theirs['seconds']:.3f} s\n{again}"
+    )
+    assert run("step.py", "--show", "--output", str(output)).stdout == again
     assert output.read_text() == before
 
 

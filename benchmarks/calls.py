@@ -1,0 +1,96 @@
+"""What a step asks of the towers and of the transport, noted and made again one by one."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.arithmetic import image_operations, text_operations, transport_operations
+from benchmarks.clock import Clock
+from clip import TextPrompts
+from trainers import mmtpa, plot
+
+PARTS = ("image", "text", "transport")
+
+
+class Calls:
+    """The calls of towers and transport that a step makes, to be made again one by one."""
+
+    def __init__(self, model: Any) -> None:
+        self.towers = model.clip
+        self.made: list[tuple[str, Any, tuple[Any, ...], dict[str, Any]]] = []
+        self._handles = [
+            tower.register_forward_pre_hook(
+                lambda module, args, kwargs, part=part: self.made.append((part, module, args, kwargs)),
+                with_kwargs=True,
+            )
+            for part, tower in (("image", self.towers.image), ("text", self.towers.text))
+        ]
+        self._modules = (mmtpa, plot)
+        self._transport = mmtpa.hierarchical_transport
+        for module in self._modules:
+            vars(module)["hierarchical_transport"] = self._note
+
+    def _note(self, *args: Any, **kwargs: Any) -> Any:
+        self.made.append(("transport", None, args, kwargs))
+        return self._transport(*args, **kwargs)
+
+    def stop(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for module in self._modules:
+            vars(module)["hierarchical_transport"] = self._transport
+
+    def texts(self) -> int:
+        """That went through the text tower."""
+        layouts = [args[0].layout for part, _, args, _ in self.made if part == "text"]
+        return sum(len(layout.roots) * len(layout.branches) for layout in layouts)
+
+    def operations(self) -> float:
+        """Those that a step must do."""
+        total = 0.0
+        for part, module, args, kwargs in self.made:
+            if part == "transport":
+                total += transport_operations(*([*args, None, None, None][2:5]))
+            else:
+                total += (image_operations if part == "image" else text_operations)(module, *args, **kwargs)
+        return total
+
+    def replay(self, clock: Clock, autocast: Any, group: int | None) -> dict[str, float]:
+        """Seconds of each part, forward and backward; texts in groups of ``group``."""
+        seconds = dict.fromkeys(PARTS, 0.0)
+        for part, module, args, kwargs in self.made:
+            call = module or vars(self._modules[0])["hierarchical_transport"]
+            for some in in_groups(args, group) if part == "text" and group else [args]:
+                leaves = [leaf(value) for value in some]
+                seconds[part] += clock.seconds(partial(forward_backward, autocast, call, leaves, kwargs))
+        return seconds
+
+
+def in_groups(args: tuple[Any, ...], texts: int) -> list[tuple[Any, ...]]:
+    prompts, *rest = args
+    n_classes = len(prompts.layout.branches)
+    size = max(1, texts // len(prompts.layout.roots))
+    return [
+        (prompts.select(range(start, min(start + size, n_classes))), *rest)
+        for start in range(0, n_classes, size)
+    ]
+
+
+def leaf(value: Any) -> Any:
+    """The same argument, cut off from what it came from; it asks for a gradient where it did."""
+    if isinstance(value, TextPrompts):
+        return replace(value, root=leaf(value.root), branch=leaf(value.branch))
+    return value.detach().requires_grad_(value.requires_grad) if isinstance(value, torch.Tensor) else value
+
+
+def forward_backward(autocast: Any, call: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    wanted = any(
+        getattr(getattr(value, "root", value), "requires_grad", False) for value in [*args, *kwargs.values()]
+    )
+    with autocast(), torch.set_grad_enabled(wanted):
+        out = call(*args, **kwargs)
+    outputs = [part for part in (out if isinstance(out, tuple) else (out,)) if part is not None]
+    if wanted:
+        torch.autograd.backward(outputs, [torch.ones_like(part) for part in outputs])
