@@ -4,8 +4,9 @@
 
 Beside each method stands a plain implementation of the same, which does what published code does (see plain.py), so
 that the ratio is measured in one run. The floor is the time that the operations which must be done (see arithmetic.py)
-take at the rate of matrix products, measured between the steps. Every measurement is a process of its own, so that its
-peak memory is its own. Cells that the output file holds already are not measured again.
+take at the rate of torch's matrix products, and at that of the towers' layers; both are measured between the steps.
+Every measurement is a process of its own, so that its peak memory is its own. Cells that the output file holds already
+are not measured again.
 
 Parts are the towers' and the transport's passes forward and backward, measured alone. Where the plain implementation
 would take more than ``--plain-texts`` texts at once, its texts go through the tower in groups of that many classes,
@@ -52,7 +53,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     """One method's step in this process."""
     model, autocast = build(cell)
     clock = Clock(cell.device)
-    rate = clock.matrix_rate(cell.precision)
+    rate, layer_rate = clock.matrix_rate(cell.precision), clock.layer_rate(cell.precision)
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     height, width = model.clip.image.image_size
     images = torch.randn(cell.batch, 3, height, width, device=cell.device)
@@ -96,6 +97,7 @@ def measure(cell: Cell) -> dict[str, Any]:
             parts[part] += value / cell.repeats
         parts["optimiser"] += clock.seconds(optimiser.step) / cell.repeats
     rate = max(rate, clock.matrix_rate(cell.precision))
+    layer_rate = max(layer_rate, clock.layer_rate(cell.precision))
     return {
         **vars(cell),
         "seconds": sum(parts.values()) if in_groups else seconds,
@@ -104,7 +106,9 @@ def measure(cell: Cell) -> dict[str, Any]:
         "peak_gib": None if in_groups else peak,
         "operations": operations,
         "matrix_rate": rate,
+        "layer_rate": layer_rate,
         "floor_seconds": operations / rate,
+        "layer_floor_seconds": operations / layer_rate,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "machine": clock.machine(),
@@ -130,7 +134,7 @@ def table_row(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[str]:
         f"{ours['seconds']:.3f}",
         "-" if theirs is None else f"{theirs['seconds']:.3f}" + ("*" if theirs["sum_of_parts"] else ""),
         number(theirs["seconds"] / ours["seconds"] if theirs else None),
-        number(ours["seconds"] / ours["floor_seconds"]),
+        f"{ours['seconds'] / ours['floor_seconds']:.2f} / {ours['seconds'] / ours['layer_floor_seconds']:.2f}",
         number(ours["peak_gib"]),
         number(theirs["peak_gib"] if theirs else None),
         number(theirs["parts"]["text"] / text if theirs and text else None),
@@ -200,7 +204,10 @@ def main() -> None:
             cells = {r["plain"]: r for r in shown if (r["method"], r["classes"]) == (method, classes)}
             if False in cells:
                 print_row(table_row(cells[False], cells.get(True)))
-    print("* sum of the parts, texts in groups; over the floor: seconds over those of the needed operations")
+    print(
+        "* sum of the parts, texts in groups; over the floor: seconds over those of the needed operations, at the "
+        "rate of torch.mm / of the towers' layers"
+    )
     if args.output and shown:
         draw(shown, args.output.with_suffix(".png"))
 
