@@ -168,12 +168,15 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             start += share
     ticks = sorted({record["classes"] for record in results})
     for axis, label in zip(axes, ("seconds a step", "GiB of the process")):
-        axis.set(xscale="log", yscale="log", xlabel="classes", ylabel=f"{label} (dashed: plain)")
+        axis.set(xscale="log", xlabel="classes", ylabel=f"{label} (dashed: plain)")
         axis.set_xticks(ticks, map(str, ticks))
         axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].set(yscale="log")
     axes[0].legend(fontsize=8)
+    axes[1].set(ylim=0)
     axes[2].set(xlabel="share of a step's towers, transport and optimiser")
-    axes[2].legend(fontsize=8)
+    axes[2].legend(fontsize=8, ncols=len(PARTS), loc="lower center", bbox_to_anchor=(0.5, 1))
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
