@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tools.collect import Result
 from tools.selection import TOY, TOY_NOTE, of_protocol, ordered_methods
-from tools.stats import compare, harmonic_mean
+from tools.stats import FEWEST, compare, harmonic_mean
 from tools.tables import Row, Table, Value
 
 Measure = dict[tuple[str, str, int, int], float]  # by method, data set, shots, seed
@@ -49,7 +49,7 @@ def comparison(backbone: str, results: list[Result], reference: str | None) -> I
             (
                 "mean difference in points ± its 95 % interval (paired t); pairs share data set, seed and shots",
                 "p: Wilcoxon's signed-rank test, two-sided, over pairs and over data sets (seeds and shots averaged); "
-                "not corrected for the number of comparisons",
+                f"not corrected for the number of comparisons; none for fewer than {FEWEST}, which cannot reach 0.05",
                 *([TOY_NOTE] if backbone in TOY else []),
             ),
             unranked=frozenset(columns),

@@ -34,21 +34,25 @@ def spread(values: Sequence[float], kind: str = "std") -> float | None:
     return float(t.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
 
 
+#: Pairs: with five the least p-value that there can be is 0.0625.
+FEWEST = 6
+
+
 class Comparison(NamedTuple):
     """Two methods on the same data sets and seeds.
 
     Attributes:
         difference: mean of a - b over all pairs.
         half_width: of the 95 % interval of that mean (paired t); None for a single pair.
-        p_pairs: Wilcoxon's signed-rank test over all pairs (two-sided).
+        p_pairs: Wilcoxon's signed-rank test over all pairs (two-sided); None for fewer than FEWEST.
         p_groups: the same over the data sets, seeds averaged before. Pairs of one data set are not independent
-            of each other, data sets are (Demsar, JMLR 2006). None for a single one.
+            of each other, data sets are (Demsar, JMLR 2006). None for fewer than FEWEST.
     """
 
     difference: float
     half_width: float | None
     pairs: int
-    p_pairs: float
+    p_pairs: float | None
     groups: int
     p_groups: float | None
 
@@ -64,9 +68,9 @@ def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Co
         float(differences.mean()),
         spread(differences.tolist(), "ci95"),
         len(differences),
-        signed_rank_p(differences.tolist()),
+        signed_rank_p(differences.tolist()) if len(differences) >= FEWEST else None,
         len(by_group),
-        signed_rank_p(by_group) if len(by_group) > 1 else None,
+        signed_rank_p(by_group) if len(by_group) >= FEWEST else None,
     )
 
 

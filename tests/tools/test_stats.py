@@ -30,8 +30,12 @@ def test_a_comparison_averages_seeds_within_a_data_set():
     assert (said.pairs, said.groups) == (4, 2)
     # Paired t: sd of 1, 3, -1, 1 is sqrt(8 / 3); t(0.975, 3) = 3.182446
     assert said.half_width == pytest.approx(3.182446 * (8 / 3) ** 0.5 / 2, rel=1e-6)
-    # Data sets differ by 2 and by 0.
-    assert said.p_groups == signed_rank_p([2, 0])
-    assert compare([1.0], [0.0], ["x"]).p_groups is None
+    assert said.p_pairs is said.p_groups is None  # so few cannot be significant
+    # Two seeds on each of six data sets, which differ by 1 to 6.
+    a, names = [float(i // 2 + 1 + i % 2 - 0.5) for i in range(12)], [str(i // 2) for i in range(12)]
+    said = compare(a, [0.0] * 12, names)
+    assert said.p_groups == signed_rank_p([1, 2, 3, 4, 5, 6]) == pytest.approx(2 / 64)
+    assert said.p_pairs == signed_rank_p(a)
+    assert compare([1.0], [0.0], ["x"]).half_width is None
     with pytest.raises(ValueError, match="pairs are needed"):
         compare([], [], [])
