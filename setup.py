@@ -27,8 +27,8 @@ setup(
     packages=[],
     py_modules=[],
     install_requires=[
-        "torch>=2.4",  # torch.library.custom_op, torch.amp.GradScaler
-        "torchvision>=0.19",  # the release that goes with torch 2.4
+        "torch>=2.6",  # torch.compiler.set_stance
+        "torchvision>=0.21",  # the release that goes with torch 2.6
         "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
         "numpy>=1.26",  # the first that runs on Python 3.12
         "pillow>=10.1",  # ImageFont.load_default(size)

@@ -44,6 +44,7 @@ def attend(
             ahead = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
             to_own = to_own.masked_fill(ahead, -torch.inf)
         shares = torch.cat([to_root, to_own], dim=-1).softmax(dim=-1)
-        of_root, of_own = shares.split([n_shared, length], dim=-1)
+        # not split(): of its gradient and the softmax's, torch 2.15 compiles wrong code for CPUs
+        of_root, of_own = shares[..., :n_shared], shares[..., n_shared:]
         attended.append(of_root.flatten(2, 3) @ values[0] + (of_own @ own_value).flatten(2, 3))
     return torch.cat(attended, dim=2)

@@ -75,13 +75,19 @@ class TextTower(nn.Module):
         Output tokens are returned where the layout asks for them; otherwise the last block computes the
         end-of-text positions alone.
         """
-        layout, dtype = prompts.layout, self.transformer.get_cast_dtype()
-        at = _indices(layout, prompts.root.device)
-        n_roots, n_shared, _ = prompts.root.shape
-        summary_only = not layout.tokens
+        return self._encode(prompts.root, prompts.branch, deep, _indices(prompts.layout, prompts.root.device))
 
-        root = (prompts.root + self.positional_embedding[at.root_positions]).to(dtype)
-        branch = prompts.branch.index_select(-2, at.order)
+    def compile(self, **options: Any) -> None:
+        """torch.compile of all but the indices, which are looked up."""
+        self.__dict__["_encode"] = torch.compile(self._encode, **options)
+
+    def _encode(self, root: Tensor, branch: Tensor, deep: Tensor | None, at: "_Indices") -> TextFeatures:
+        dtype = self.transformer.get_cast_dtype()
+        n_roots, n_shared, _ = root.shape
+        summary_only = at.read_out is None
+
+        root = (root + self.positional_embedding[at.root_positions]).to(dtype)
+        branch = branch.index_select(-2, at.order)
         branch = (branch + self.positional_embedding[at.branch_positions]).to(dtype)
         x = _join(root, branch)
 
@@ -107,7 +113,7 @@ class TextTower(nn.Module):
         if self.text_projection is not None:
             linear = isinstance(self.text_projection, nn.Linear)
             x = self.text_projection(x) if linear else x @ self.text_projection.to(x.dtype)
-        if summary_only:
+        if at.read_out is None:
             return TextFeatures(x[:, at.rank].transpose(0, 1), None)
         rows = torch.arange(n_roots, device=x.device)[:, None, None]
         tokens = x[rows, at.read_out].transpose(0, 1)
@@ -124,7 +130,7 @@ class _Indices(NamedTuple):
     padding: Tensor | None  # (R, K) of roots shorter than K
     ends: Tensor  # (C,) of the sorted classes' ends of text among the T
     rank: Tensor  # (C,) of each class among the sorted ones
-    read_out: Tensor | None  # (R, C, L)
+    read_out: Tensor | None  # (R, C, L) where output tokens are asked for
 
 
 @lru_cache(maxsize=32)

@@ -81,8 +81,9 @@ class PromptTrainer(TrainerX):
         towers = clip.load(backbone, self.precision()).to(self.device)
         self.backbone_hash = towers.hash
         if cfg.TRAIN.get("COMPILE", False):
-            # not the text tower: compiled for CPUs by torch 2.15, its gradient is wrong (by 17 percent, measured)
             towers.image.compile(dynamic=False)
+            if not cfg.TRAINER.get("CLASS_SAMPLE", 0):  # every step would be of other shapes
+                towers.text.compile(dynamic=False)
         if tuple(cfg.INPUT.SIZE) != towers.image.image_size:
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
