@@ -159,9 +159,12 @@ def activation_bytes(
                 sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with torch.compiler.set_stance("force_eager"):  # of these shapes there is one pass only
-                features = tower(probe.select(classes), None if deep is None else deep.detach())
+        with (
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+            torch.compiler.set_stance("force_eager"),  # of these shapes there is one pass only
+        ):
+            features = tower(probe.select(classes), None if deep is None else deep.detach())
         kept.append(sum(sizes.values()))
         del features
     one = float(kept[1] - kept[0])
