@@ -164,7 +164,7 @@ def activation_bytes(
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
             torch.compiler.set_stance("force_eager"),  # of these shapes there is one pass only
         ):
-            features = tower(probe.select(classes), None if deep is None else deep.detach())
+            features = tower.forward(probe.select(classes), None if deep is None else deep.detach())
         kept.append(sum(sizes.values()))
         del features
     one = float(kept[1] - kept[0])
