@@ -38,7 +38,7 @@ def _padded(n: int) -> int:
 
 
 def transport_configuration(P: int, L: int, d: int, dtype: torch.dtype, capability: int) -> dict[str, Any]:
-    """Tile sizes and launch options of ``kernels.transport_kernel``; the compiled kernels are tested not to spill."""
+    """Tile sizes and launch options of ``kernels.transport_kernel``; tests of the compiled kernels bound spilling."""
     P_PAD, L_PAD = _padded(P), triton.next_power_of_2(L)
     full = dtype == torch.float32
     # A result that comes out of tensor memory takes more registers, and so do three products for one.

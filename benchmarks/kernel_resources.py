@@ -25,6 +25,7 @@ SHARED_LIMIT = {
     100: 227 * 1024,
 }  # bytes of one block (CUDA programming guide)
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 TENSOR_CORE = re.compile(r"^\s+.*?\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTC\w*MMA)\b", re.MULTILINE)
 
 
@@ -34,6 +35,7 @@ class Resources:
     spilled: int  # bytes of stack per thread: what did not fit into the registers
     shared: int  # bytes per block
     threads: int
+    spill_share: float  # of the instructions, those that move spilled values
     tensor_core: tuple[str, ...]  # kinds of matrix instructions
 
 
@@ -60,11 +62,14 @@ def compile_kernel(name: str, capability: int, dtype: torch.dtype, P: int, L: in
         usage = _cuobjdump("--dump-resource-usage", file.name)
         code = _cuobjdump("--dump-sass", file.name)
     found = {key: int(number) for key, number in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    instructions = INSTRUCTION.findall(code)
+    moves = sum(name.startswith(("LDL", "STL")) for name in instructions)
     return Resources(
         registers=found["REG"],
         spilled=found["STACK"] + found["LOCAL"],
         shared=compiled.metadata.shared,
         threads=32 * compiled.metadata.num_warps,
+        spill_share=moves / len(instructions),
         tensor_core=tuple(sorted(set(TENSOR_CORE.findall(code)))),
     )
 
