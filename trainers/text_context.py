@@ -96,10 +96,13 @@ class TextContext(nn.Module):
 
     def _keep(self, name: str, clip: CLIP, rows: list[list[int]]) -> None:
         """Frozen embeddings and the places of context tokens; they belong to the classes, not into a checkpoint."""
-        ids = torch.tensor(rows, device=clip.text.token_embedding.weight.device)
-        frozen = clip.text.token_embedding(ids.clamp(min=0)).float()
+        device = clip.text.token_embedding.weight.device
+        frozen = clip.text.token_embedding(torch.tensor(rows, device=device).clamp(min=0)).float()
+        places = [place for place, token in enumerate(rows[0]) if token == CONTEXT]
         self.register_buffer(f"{name}_frozen", frozen, persistent=False)
-        self.register_buffer(f"{name}_places", (ids[0] == CONTEXT).nonzero()[:, 0], persistent=False)
+        self.register_buffer(
+            f"{name}_places", torch.tensor(places, dtype=torch.long, device=device), persistent=False
+        )
 
     def forward(self) -> TextPrompts:
         """The prompts of all classes."""
@@ -158,7 +161,8 @@ def _forest(
 
 
 def _initial(clip: CLIP, ids: list[int], n_ctx: int) -> Tensor:
-    return clip.text.embed(ids).float() if ids else torch.randn(n_ctx, clip.text.width) * STD
+    """On the CPU wherever the towers are: what is drawn there depends on the seed alone."""
+    return clip.text.embed(ids).float().cpu() if ids else torch.randn(n_ctx, clip.text.width) * STD
 
 
 def _spaced(name: str) -> str:

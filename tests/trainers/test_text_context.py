@@ -3,6 +3,7 @@
 import open_clip
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import clip
 from tests.clip import tiny
@@ -195,3 +196,19 @@ def test_a_class_name_without_room_is_named(options, towers):
         ValueError, match=r"the prompt of '(word ){58}' takes 78 tokens, the text tower holds 77"
     ):
         TextContext(towers, ["river", fits + "word "], 17, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"sentences": ["a photo of a", "", ""]}, {"class_specific": True}, {"depth": 2}], ids=str
+)
+def test_contexts_start_on_the_cpu_wherever_the_towers_are(options):
+    """So that a seed means the same start on every device. No GPU is needed: fake tensors only claim to be on one."""
+    elsewhere = clip.CLIP(tiny.model(tiny.state_dict(width_text=64, width_image=64)), "small")
+    with FakeTensorMode():
+        for module in elsewhere.modules():
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    module._parameters[name] = torch.nn.Parameter(torch.empty(weight.shape, device="cuda"))
+        context = TextContext(elsewhere, NAMES, 2, **options)
+    assert {parameter.device.type for parameter in context.parameters()} == {"cpu"}
+    assert {buffer.device.type for buffer in context.buffers()} == {"cuda"}
