@@ -16,7 +16,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 import clip
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
-from train import extend_cfg
+from runs.schema import extend_cfg
 from trainers.base import AUTOCAST
 
 HERE = Path(__file__).resolve().parent

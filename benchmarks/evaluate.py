@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-import tools  # noqa: F401  makes the checkout importable from any folder
+import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, add_arguments, build, cell_of, measured_alone
 from benchmarks.clock import Clock
 from benchmarks.plain import make_plain

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-import tools  # noqa: F401  makes the checkout importable from any folder
+import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, build
 from benchmarks.clock import Clock
 

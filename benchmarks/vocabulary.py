@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-import tools  # noqa: F401  makes the checkout importable from any folder
+import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, build
 from benchmarks.clock import Clock
 from trainers.class_texts import draw_classes

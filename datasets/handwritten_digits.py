@@ -13,9 +13,9 @@ from PIL import Image
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
-from datasets.drawing import DIGITS
 from datasets.files import build_once
 from datasets.split import Item, Split, save_split
+from datasets.toy.drawing import DIGITS
 
 
 @DATASET_REGISTRY.register()

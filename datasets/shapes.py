@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
-from datasets.drawing import Scene, Thing, draw
 from datasets.files import build_once
 from datasets.split import Item, Split, save_split
+from datasets.toy.drawing import Scene, Thing, draw
 
 _SHAPES = ("circle", "square", "triangle", "star")
 _COLOURS = ("red", "yellow", "green", "blue")

@@ -86,7 +86,7 @@ def run_train(monkeypatch, capsys) -> Callable[..., Ended]:
     """Run train.py's main in this process: `run_train("--seed", 1, ...)`; the checkout is the current folder."""
     import train
     from dassl.utils import Logger
-    from tools.cli import clean_errors
+    from runs.errors import clean_errors
 
     monkeypatch.chdir(ROOT)
 

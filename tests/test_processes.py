@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from runs.record import read_record
 from tests.test_train import changed
 from tests.trainers.harness import assert_close
-from tools.record import read_record
 
 #: Runs train.py after a change in one of the processes.
 ONE_IS_OTHER = """

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import train
+from runs.record import read_record
 from tests.interruption import at_touch
-from tools.record import read_record
 
 
 def changed(arguments: list[object], **replacements: object) -> list[object]:

@@ -7,11 +7,8 @@ Exit code 0: all images decode; 1: some do not; 2: there is no such data set or 
 """
 
 import argparse
-import multiprocessing
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 from tqdm import tqdm
 
-from tools.cli import OneLineParser, clean_errors
+from runs.errors import OneLineParser, clean_errors
+from tools.preparing.examine import examine_all
 
 
 @clean_errors()
@@ -62,7 +60,7 @@ def images_of_data_set(root: str, config_file: str) -> list[str]:
     from dassl.config import get_cfg_default
     from dassl.data.datasets import build_dataset
     from datasets.config import extend_cfg
-    from tools.settings import merge_file
+    from runs.settings import merge_file
 
     cfg = get_cfg_default()
     extend_cfg(cfg)
@@ -83,24 +81,6 @@ def images_in(folder: str) -> list[str]:
     if not paths:
         raise ValueError(f"there are no images in {folder}")
     return paths
-
-
-def examine_all(paths: Sequence[str], workers: int, text: str) -> Iterator[tuple[str, str, str]]:
-    """Decode images in several processes; yields (path, mode, reason) as `examine` does, in order."""
-    # Ctrl-C is for the main process, which ends the others.
-    with multiprocessing.Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        results = pool.imap(examine, paths, chunksize=32)
-        yield from tqdm(results, total=len(paths), desc=text, unit="image", mininterval=0.5)
-
-
-def examine(path: str) -> tuple[str, str, str]:
-    """The path, the image's mode in PIL, and why it cannot be read, or "" when it can."""
-    try:
-        with Image.open(path) as image:
-            image.convert("RGB")
-            return path, image.mode, ""
-    except Exception as error:  # decoders raise nearly anything on broken files
-        return path, "", str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

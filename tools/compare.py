@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 
-from tools.cli import OneLineParser, clean_errors
-from tools.record import FILE_NAME, differing_settings, read_record
+from runs.errors import OneLineParser, clean_errors
+from runs.record import FILE_NAME, differing_settings, read_record
 
 METRICS = {"accuracy": "accuracy (%)", "error_rate": "error (%)", "macro_f1": "macro F1 (%)"}
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.cli import OneLineParser, clean_errors
+from runs.errors import OneLineParser, clean_errors
 
 with clean_errors():
     from datasets.fewshot import draw_hash, find_draw
     from datasets.split import Split, load_split, save_split
-    from tools.data_sets import load, split_of
+    from tools.preparing.data_sets import load, split_of
 
 Draws = dict[
     tuple[int, int], tuple[Split, str]

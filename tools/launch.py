@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 
-from tools import ROOT, catalogue
-from tools.cli import OneLineParser, clean_errors
-from tools.estimate import Estimate, duration
-from tools.grid import PROTOCOLS, Grid, check_protocol, expand
-from tools.local_executor import Local, slots, visible_gpus
-from tools.protocols import SOURCE, Run, as_typed
-from tools.record import FILE_NAME, read_record
-from tools.run_folder import check_room
-from tools.run_state import finished
-from tools.status import Status, name_of
+from runs import ROOT, shipped
+from runs.errors import OneLineParser, clean_errors
+from runs.folder import check_room
+from runs.record import FILE_NAME, read_record
+from tools.launching.estimate import Estimate, duration
+from tools.launching.grid import PROTOCOLS, Grid, check_protocol, expand
+from tools.launching.local import Local, slots, visible_gpus
+from tools.launching.protocols import SOURCE, Run, as_typed
+from tools.launching.state import finished
+from tools.launching.status import Status, name_of
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,10 +75,10 @@ def grid_of(args: argparse.Namespace) -> Grid:
     trainers = []
     for name in names:
         trainer, _, config = name.partition("/")
-        catalogue.check_trainer(trainer)
+        shipped.check_trainer(trainer)
         trainers.append((trainer, config or args.config))
     for dataset in args.datasets or ():
-        catalogue.check_dataset(dataset)
+        shipped.check_dataset(dataset)
     if len(args.opts) % 2:
         raise ValueError(f"--opts: {args.opts[-1]} has no value (KEY VALUE pairs)")
     for name, values in {"seeds": args.seeds, "shots": args.shots, "lengths": args.lengths}.items():
@@ -98,16 +98,14 @@ def grid_of(args: argparse.Namespace) -> Grid:
 
 def all_trainers(args: argparse.Namespace) -> list[str]:
     """Every method that has the config, and takes part in the protocol."""
-    names = [
-        name for name in catalogue.trainers() if not args.config or args.config in catalogue.configs(name)
-    ]
+    names = [name for name in shipped.trainers() if not args.config or args.config in shipped.configs(name)]
     if not names:
         raise ValueError(f"no trainer has a config {args.config!r}")
     if args.protocol not in ("zeroshot", "prompt_length", "overfitting"):
         return names
     trained = args.protocol != "zeroshot"
     return [
-        name for name in names if catalogue.learns(name, args.config or catalogue.configs(name)[0]) == trained
+        name for name in names if shipped.learns(name, args.config or shipped.configs(name)[0]) == trained
     ]
 
 
@@ -161,7 +159,7 @@ def main() -> None:
     runs = expand(grid)
     done, foreign = states(runs, output)
     if args.executor == "slurm":
-        from tools.slurm_executor import Slurm
+        from tools.launching.slurm import Slurm
 
         at_a_time = args.at_a_time
         executor: Local | Slurm = Slurm(

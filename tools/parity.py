@@ -21,8 +21,8 @@ import tempfile
 from types import SimpleNamespace
 from typing import Any
 
-from tools.cli import OneLineParser, clean_errors
-from tools.settings import merge_pairs
+from runs.errors import OneLineParser, clean_errors
+from runs.settings import merge_pairs
 
 with clean_errors():
     import torch
@@ -31,9 +31,10 @@ with clean_errors():
 
     import datasets  # noqa: F401  registers the data sets, whose templates zero-shot methods use
     import trainers  # noqa: F401  registers the methods
+    from dassl.config import get_cfg_default
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
-    from train import extend_cfg, get_cfg_default
+    from runs.schema import extend_cfg
     from trainers.checkpoint import pick
 
 TOLERANCE = 1e-4

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from tools.cli import OneLineParser, clean_errors
-from tools.record import FILE_NAME, read_record
+from runs.errors import OneLineParser, clean_errors
+from runs.record import FILE_NAME, read_record
 
 LOG = "log.txt"
 # The last result behind this line counts; the older spelling is Dassl's before 0.5.

@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.cli import OneLineParser, clean_errors, is_deliberate, one_line
+from runs.errors import OneLineParser, clean_errors, is_deliberate, one_line
 
 with clean_errors():
-    from tools.data_sets import config_name, data_sets
-    from tools.obtain import obtain
-    from tools.place import Place
-    from tools.verify import Verified, remembered, verify
+    from tools.preparing.data_sets import config_name, data_sets
+    from tools.preparing.obtain import obtain
+    from tools.preparing.place import Place
+    from tools.preparing.verify import Verified, remembered, verify
 
 
 @clean_errors()

@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.cli import OneLineParser, clean_errors
-from tools.collect import collect, mixtures
-from tools.figures import all_figures
-from tools.html_page import page
-from tools.protocol_tables import all_tables
-from tools.stats import SPREADS
-from tools.tables import as_csv, as_latex, as_markdown, as_text
+from runs.errors import OneLineParser, clean_errors
+from tools.reporting.collect import collect, mixtures
+from tools.reporting.figures import all_figures
+from tools.reporting.page import page
+from tools.reporting.protocol_tables import all_tables
+from tools.reporting.stats import SPREADS
+from tools.reporting.tables import as_csv, as_latex, as_markdown, as_text
 
 
 def make_parser() -> argparse.ArgumentParser:

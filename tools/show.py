@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.cli import OneLineParser, clean_errors
+from runs.errors import OneLineParser, clean_errors
 
 with clean_errors():
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ with clean_errors():
     from dassl.utils import read_image
     from datasets.fewshot import rank
     from datasets.split import Item
-    from tools.data_sets import load
+    from tools.preparing.data_sets import load
 
 
 @clean_errors()

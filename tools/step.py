@@ -15,10 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import ROOT, protocols
-from tools.cli import clean_errors
-from tools.protocols import SHOTS, SOURCE, Cell, Run, as_typed
-from tools.run_state import finished
+from runs import ROOT
+from runs.errors import clean_errors
+from tools.launching import protocols
+from tools.launching.protocols import SHOTS, SOURCE, Cell, Run, as_typed
+from tools.launching.state import finished
 
 # What may follow TRAINER CFG DATASET SEED, in this order; a value where it may be left out.
 ARGUMENTS: dict[str, dict[str, int | str | None]] = {

@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools import ROOT
+from runs import ROOT
 
 
 def test_all_ways_to_read_are_compared(tiny_eurosat: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import ROOT
+from runs import ROOT
 
 
 def run(tmp_path: Path, *words: str) -> tuple[dict, str]:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tools import ROOT
+from runs import ROOT
 
 SMALL = ["--methods", "CoOp", "--classes", "3", "--batch", "2", "--backbone", "ViT-S-32-alt"]
 

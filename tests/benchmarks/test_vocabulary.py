@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-from tools import ROOT
+from runs import ROOT
 
 
 def test_a_vocabulary_is_evaluated_whole_and_sampled_in_training(tmp_path):

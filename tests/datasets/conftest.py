@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.split import Split, load_split
-from tests.datasets.toy import LayOut, Link
+from tests.datasets.layouts import LayOut, Link
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import torch
 
 from datasets.base import SplitDataset
 from datasets.split import Item, Split, load_split, save_split
-from tests.datasets.toy import Link, make_cfg, make_split, rows
+from tests.datasets.layouts import Link, make_cfg, make_split, rows
 
 
 class Toy(SplitDataset):

@@ -5,7 +5,7 @@ from hypothesis import given
 
 from datasets.base_new import subsample_classes
 from datasets.split import Split
-from tests.datasets.toy import make_split, splits
+from tests.datasets.layouts import make_split, splits
 
 
 def classes(split: Split) -> dict[int, str]:

@@ -4,7 +4,7 @@ import pytest
 
 from datasets.caltech101 import Caltech101
 from datasets.split import Split
-from tests.datasets.toy import LayOut, Link, make_cfg, rows, sizes
+from tests.datasets.layouts import LayOut, Link, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(

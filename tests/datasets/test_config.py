@@ -1,7 +1,7 @@
 from dassl.config import get_cfg_default
 from datasets.base import SplitDataset
 from datasets.config import extend_cfg
-from tests.datasets.toy import make_split
+from tests.datasets.layouts import make_split
 
 
 def test_keys_of_coop_and_of_the_data_sets_are_declared() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from datasets.dtd import DescribableTextures
 from datasets.split import Split
-from tests.datasets.toy import LayOut, make_cfg, rows, sizes
+from tests.datasets.layouts import LayOut, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(lay_out: LayOut, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

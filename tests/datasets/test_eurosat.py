@@ -9,7 +9,7 @@ from PIL import Image
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.eurosat import CLASS_NAMES, EuroSAT
 from datasets.split import load_split
-from tests.datasets.toy import Link, make_cfg
+from tests.datasets.layouts import Link, make_cfg
 
 
 @pytest.fixture(scope="module")

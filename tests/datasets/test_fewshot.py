@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from datasets.fewshot import check_draw, draw_hash, draw_images, few_shot
 from datasets.split import Item, Split, load_split, save_split
-from tests.datasets.toy import make_split, splits
+from tests.datasets.layouts import make_split, splits
 
 
 @given(splits(), st.integers(1, 10), st.integers(-1, 99))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.fgvc_aircraft import FGVCAircraft
-from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datasets.folder_index import index_folders
-from tests.datasets.toy import Link
+from tests.datasets.layouts import Link
 
 
 def test_changes_are_noticed_and_only_they_are_listed_again(tmp_path: Path, link_images: Link) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from datasets.food101 import Food101
 from datasets.split import Item, Split, save_split
-from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(tmp_path: Path, link_images: Link, capsys: pytest.CaptureFixture) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from datasets.drawing import DIGITS
 from datasets.handwritten_digits import HandwrittenDigits, make_split
-from tests.datasets.toy import make_cfg, sizes
+from datasets.toy.drawing import DIGITS
+from tests.datasets.layouts import make_cfg, sizes
 
 
 def test_it_is_written_on_first_use(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from datasets.image_folder import ImageFolder
 from datasets.split import Item
-from tests.datasets.toy import Link, make_cfg, rows, sizes
-from tools.record import read_record
+from runs.record import read_record
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 
 def build(root: Path, shots: int = -1, seed: int = 1, **options: Any) -> ImageFolder:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from datasets.imagenet import ImageNet
-from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 CLASSES = {"n01440764": "tench", "n03773504": "missile", "n04008634": "missile", "n02123045": "tabby cat"}
 

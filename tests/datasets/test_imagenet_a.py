@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from datasets.imagenet_a import ImageNetA
-from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 
 def test_classes_are_those_that_it_has(tmp_path: Path, link_images: Link) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from datasets.imagenetv2 import ImageNetV2
-from tests.datasets.toy import Link, make_cfg, rows
+from tests.datasets.layouts import Link, make_cfg, rows
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from datasets.fewshot import draw_hash, draw_images, few_shot
 from datasets.legacy_draw import load_legacy_draw
 from datasets.split import Item, Split
-from tests.datasets.toy import make_split
+from tests.datasets.layouts import make_split
 
 MODULE = "dassl.data.datasets.base_dataset"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.own_split import list_folders, split_folders, split_off_val
-from tests.datasets.toy import Link, make_split
+from tests.datasets.layouts import Link, make_split
 
 
 def test_folders_are_split_50_20_30_by_their_file_names_alone(tmp_path: Path, link_images: Link) -> None:

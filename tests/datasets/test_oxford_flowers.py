@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from datasets.oxford_flowers import OxfordFlowers
 from datasets.split import Split
-from tests.datasets.toy import LayOut, make_cfg, rows, sizes
+from tests.datasets.layouts import LayOut, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(

@@ -11,7 +11,7 @@ from datasets import shapes
 from datasets.base_new import subsample_classes
 from datasets.shapes import THINGS, Shapes, ShapesBackgrounds, ShapesNoise, ShapesSketch
 from datasets.split import Item, Split, load_split
-from tests.datasets.toy import make_cfg, sizes
+from tests.datasets.layouts import make_cfg, sizes
 
 SHIFTED = (ShapesBackgrounds, ShapesSketch, ShapesNoise)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.split import Item, Split, check_classes, check_files, load_split, save_split
-from tests.datasets.toy import Link, make_split
+from tests.datasets.layouts import Link, make_split
 
 # What the data sets' papers and CoOp's tables say: classes, train, val, test, a name.
 PUBLISHED = {

@@ -6,7 +6,7 @@ from scipy.io import savemat
 
 from datasets.split import Item, Split
 from datasets.stanford_cars import StanfordCars
-from tests.datasets.toy import LayOut, make_cfg, rows, sizes
+from tests.datasets.layouts import LayOut, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(lay_out: LayOut, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

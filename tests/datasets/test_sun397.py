@@ -4,7 +4,7 @@ import pytest
 
 from datasets.split import Item, Split, save_split
 from datasets.sun397 import SUN397
-from tests.datasets.toy import Link, make_cfg, rows, sizes
+from tests.datasets.layouts import Link, make_cfg, rows, sizes
 
 
 def test_published_and_own_split(tmp_path: Path, link_images: Link, capsys: pytest.CaptureFixture) -> None:

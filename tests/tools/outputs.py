@@ -5,9 +5,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from tools import catalogue
-from tools.protocols import Run
-from tools.record import SCHEMA, write_record
+from runs import shipped
+from runs.record import SCHEMA, write_record
+from tools.launching.protocols import Run
 
 _seconds = itertools.count()  # each record is a second later than the one before it
 
@@ -23,7 +23,7 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
         "OUTPUT_DIR": str(output / run.folder),
         "MODEL": {"BACKBONE": {"NAME": backbone}},
         "TRAINER": {"NAME": run.trainer},
-        "DATASET": {"NAME": catalogue.registered_name(run.dataset)},
+        "DATASET": {"NAME": shipped.registered_name(run.dataset)},
     }
     for key, value in {"DATASET.SUBSAMPLE_CLASSES": "all", **settings}.items():
         *sections, name = key.split(".")
@@ -35,7 +35,7 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
         "schema": SCHEMA,
         "kind": "eval" if run.evaluates else "train",
         "trainer": run.trainer,
-        "dataset": catalogue.registered_name(run.dataset),
+        "dataset": shipped.registered_name(run.dataset),
         "backbone": backbone,
         "seed": run.seed,
         "shots": int(settings.get("DATASET.NUM_SHOTS", -1)),

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from datasets.split import load_split, save_split
-from tools import ROOT
+from runs import ROOT
 from tools.check_images import main
 
 

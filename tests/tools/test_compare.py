@@ -3,10 +3,11 @@ import sys
 import pytest
 import torch
 
+from runs.errors import clean_errors
 from tests.tools.outputs import leave
-from tools import compare, protocols
-from tools.cli import clean_errors
-from tools.protocols import Cell
+from tools import compare
+from tools.launching import protocols
+from tools.launching.protocols import Cell
 
 
 def metrics(**accuracies):

@@ -8,9 +8,9 @@ import pytest
 from datasets.eurosat import EuroSAT
 from datasets.fewshot import draw_hash, draw_images
 from datasets.split import load_split, save_split
-from tests.datasets.toy import make_split
-from tools.data_sets import load
+from tests.datasets.layouts import make_split
 from tools.draw import main
+from tools.preparing.data_sets import load
 
 
 @pytest.fixture

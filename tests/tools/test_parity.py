@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dassl.engine import TRAINER_REGISTRY
+from runs.errors import clean_errors
 from tools import parity
-from tools.cli import clean_errors
 
 
 @pytest.fixture(scope="module")

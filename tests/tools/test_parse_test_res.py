@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from runs.errors import clean_errors
 from tests.tools.outputs import leave
-from tools import parse_test_res, protocols
-from tools.cli import clean_errors
-from tools.protocols import Cell
+from tools import parse_test_res
+from tools.launching import protocols
+from tools.launching.protocols import Cell
 
 LOG = (Path(__file__).with_name("samples") / "coop_train.log").read_text()
 

@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
+from runs.errors import clean_errors
 from tests.tools.outputs import leave
-from tools import protocols, report
-from tools.cli import clean_errors
-from tools.protocols import Cell
+from tools import report
+from tools.launching import protocols
+from tools.launching.protocols import Cell
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Runs in the page after its own script: sorts the first table by its last column twice, tells the methods' order.

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tools.record import read_record
+from runs.record import read_record
 from tools.step import ARGUMENTS, runs_of, usage
 
 FIRST = ["CoOp", "mini", "shapes", "1"]

@@ -1,0 +1,229 @@
+"""A run's record, `result.json`: what was run, on what, with what result. One file per output folder.
+
+schema                 version of this format: 2; 1 had no step_seconds
+kind                   "train" or "eval"
+trainer, dataset, backbone, seed, shots, model_dir, load_epoch
+config                 every setting, as nested dictionaries
+metrics                null where nothing was tested, else
+    accuracy, error_rate, macro_f1   in percent, as Dassl prints them; with TEST.TOP_K 5 also top5_accuracy
+    images                           how many were tested
+    per_class                        [{"class", "accuracy" in percent, "images"}], by label
+trainable_parameters   of the models that the trainer registered
+time
+    started, finished                ISO 8601, UTC
+    setup_seconds, run_seconds       building everything; training with its evaluation, or evaluation
+    step_seconds                     median over training steps, without waiting for data and without the
+                                     first steps; null where there were no others, or not trained here
+peak_memory            bytes; of "cuda": allocated by tensors, "process": resident, libraries included
+backbone_hash, few_shot_hash         null where the trainer or the data set has none
+versions, hardware     what it ran on
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from runs import ROOT
+
+SCHEMA = 2
+FILE_NAME = "result.json"
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn")
+# Say how a run was started, not what it computes.
+NOT_OF_THE_RUN = ("OUTPUT_DIR", "RESUME", "VERBOSE", "TRAIN.OVERWRITE")
+
+
+def make_record(
+    trainer: Any,
+    *,
+    kind: str,
+    started: datetime,
+    built: datetime,
+    finished: datetime,
+    model_dir: str = "",
+    load_epoch: int | None = None,
+) -> dict[str, Any]:
+    """The record of what `trainer`, a Dassl trainer, has just done; its form is at the top of this file."""
+    cfg = trainer.cfg
+    dataset = trainer.dm.dataset
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "trainer": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "model_dir": model_dir,
+        "load_epoch": load_epoch,
+        "config": json.loads(json.dumps(cfg)),
+        "metrics": _metrics(trainer),
+        "trainable_parameters": _trainable_parameters(trainer),
+        "time": {
+            "started": started.isoformat(timespec="seconds"),
+            "finished": finished.isoformat(timespec="seconds"),
+            "setup_seconds": (built - started).total_seconds(),
+            "run_seconds": (finished - built).total_seconds(),
+            "step_seconds": getattr(trainer, "step_seconds", None),  # the original Dassl does not measure it
+        },
+        "peak_memory": _peak_memory(trainer),
+        "backbone_hash": getattr(trainer, "backbone_hash", None),
+        "few_shot_hash": getattr(dataset, "few_shot_hash", None),
+        "versions": _versions(),
+        "hardware": _hardware(),
+    }
+
+
+def write_record(record: dict[str, Any], folder: str | Path) -> Path:
+    """Write `record` to `folder`/result.json, whole or not at all."""
+    path = Path(folder) / FILE_NAME
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+    return path
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The record in `path`, a result.json or its folder.
+
+    FileNotFoundError where there is none, ValueError where it is cut off, foreign or of a newer schema.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no record of a finished run at {path}")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is cut off or not JSON: {error}") from error
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if not isinstance(schema, int):
+        raise ValueError(f"{path} is not the record of a run: it has no schema version")
+    if schema > SCHEMA:
+        raise ValueError(f"{path} has schema {schema}; this version reads up to {SCHEMA}")
+    missing = {"kind", "trainer", "dataset", "config", "metrics", "time"} - record.keys()
+    if missing:
+        raise ValueError(f"{path} is not the whole record of a run: {', '.join(sorted(missing))} missing")
+    return record
+
+
+def differing_settings(record: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Where `config` asks for another run than the recorded one, as `KEY: recorded -> asked`.
+
+    A key that only one of them has does not count: a later version of a program declares more keys.
+    """
+    recorded = _flat(record["config"])
+    asked = _flat(json.loads(json.dumps(config)))
+    return [
+        f"{key}: {recorded[key]} -> {asked[key]}"
+        for key in sorted(recorded.keys() & asked.keys() - set(NOT_OF_THE_RUN))
+        if recorded[key] != asked[key]
+    ]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _metrics(trainer: Any) -> dict[str, Any] | None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    # Dassl's evaluator keeps the labels of its last test; other evaluators may keep none.
+    true = getattr(trainer.evaluator, "_y_true", [])
+    predicted = getattr(trainer.evaluator, "_y_pred", [])
+    if not true:
+        return None
+    labels = sorted(set(true))
+    accuracy = 100.0 * accuracy_score(true, predicted)
+    per_class = []
+    for label in labels:
+        of_class = [p for t, p in zip(true, predicted) if t == label]
+        per_class.append(
+            {
+                "class": trainer.dm.lab2cname[label],
+                "accuracy": 100.0 * of_class.count(label) / len(of_class),
+                "images": len(of_class),
+            }
+        )
+    return {
+        "accuracy": accuracy,
+        "error_rate": 100.0 - accuracy,
+        "macro_f1": 100.0 * f1_score(true, predicted, labels=labels, average="macro"),
+        **getattr(trainer.evaluator, "top_accuracy", {}),
+        "images": len(true),
+        "per_class": per_class,
+    }
+
+
+def _trainable_parameters(trainer: Any) -> int:
+    models = [trainer._models[name] for name in trainer.get_model_names()]
+    learned = {p for model in models for p in model.parameters() if p.requires_grad}
+    return sum(p.numel() for p in learned)
+
+
+def _peak_memory(trainer: Any) -> dict[str, Any]:
+    import torch
+
+    if trainer.device.type == "cuda":
+        return {"bytes": torch.cuda.max_memory_allocated(trainer.device), "of": "cuda"}
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": resident if sys.platform == "darwin" else resident * 1024, "of": "process"}
+
+
+def _versions() -> dict[str, str | None]:
+    import dassl
+
+    versions: dict[str, str | None] = {"python": platform.python_version(), "commit": _commit()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    versions["dassl"] = getattr(dassl, "__version__", None)
+    return versions
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": torch.distributed.get_world_size() if together else 1,
+        "gpus": gpus,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,61 @@
+import json
+from datetime import datetime, timezone
+
+import pytest
+
+from runs.record import SCHEMA, differing_settings, read_record, write_record
+
+RECORD = {
+    "schema": SCHEMA,
+    "kind": "train",
+    "trainer": "CoOp",
+    "dataset": "Shapes",
+    "config": {"SEED": 1, "OUTPUT_DIR": "a", "OPTIM": {"LR": 0.1, "STEPSIZE": [10]}},
+    "metrics": None,
+    "time": {"started": datetime.now(timezone.utc).isoformat()},
+}
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    path = write_record(RECORD, tmp_path)
+    assert read_record(path) == read_record(tmp_path) == RECORD
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    write_record(RECORD, tmp_path)
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_record({**RECORD, "metrics": {"accuracy": float("nan")}}, tmp_path)
+    assert read_record(tmp_path) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps(RECORD)[:-9], "is cut off or not JSON"),
+        ("", "is cut off or not JSON"),
+        ("[1]", "has no schema version"),
+        ('{"schema": "1"}', "has no schema version"),
+        (
+            json.dumps({**RECORD, "schema": SCHEMA + 1}),
+            f"schema {SCHEMA + 1}; this version reads up to {SCHEMA}",
+        ),
+        ('{"schema": 1, "kind": "train"}', "config, dataset, metrics, time, trainer missing"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, text, message):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read_record(tmp_path)
+    assert str(tmp_path / "result.json") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_record_names_the_place(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "result.json")):
+        read_record(tmp_path)
+
+
+def test_differing_settings_are_those_that_change_the_result():
+    config = {"SEED": 1, "OUTPUT_DIR": "b", "OPTIM": {"LR": 0.2, "STEPSIZE": (10,)}, "NEW": True}
+    assert differing_settings(RECORD, config) == ["OPTIM.LR: 0.1 -> 0.2"]

@@ -1,0 +1,78 @@
+import fcntl
+import threading
+
+import pytest
+
+from tests.tools.outputs import leave
+from tools.launching import protocols
+from tools.launching.estimate import Estimate
+from tools.launching.local import Local, slots, visible_gpus
+from tools.launching.process import RunProcess
+from tools.launching.protocols import Cell
+from tools.launching.status import Status
+
+BROKEN = Cell("CoOp", "mini", "handwritten_digits", 1, 1, ("NO.SUCH_KEY", "1"))
+
+
+def test_every_gpu_has_its_runs_and_its_share_of_the_cpus(monkeypatch):
+    monkeypatch.setattr("tools.launching.local.cpu_count", lambda: 12)
+    two = slots(["0", "3"], None, None)
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in two] == ["0", "3"]
+    assert {slot["OMP_NUM_THREADS"] for slot in two} == {"6"}
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots(["0", "3"], 2, None)] == ["0", "3", "0", "3"]
+
+
+def test_the_cpus_are_shared(monkeypatch):
+    monkeypatch.setattr("tools.launching.local.cpu_count", lambda: 12)
+    assert [slot["MKL_NUM_THREADS"] for slot in slots([], 3, None)] == ["4", "4", "4"]
+    assert len(slots([], None, None)) == 12
+    assert len(slots([], None, 4)) == 3
+    assert slots([], 1, 2)[0]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_two_do_not_work_in_one_folder(tmp_path):
+    run = protocols.fewshot(BROKEN)[0]
+    first = RunProcess(run, tmp_path, tmp_path, {})
+    with pytest.raises(BlockingIOError):
+        RunProcess(run, tmp_path, tmp_path, {})
+    assert first.wait() == 2
+    assert first.reason().startswith("error: command line: no config key NO.SUCH_KEY; the nearest is ")
+    again = RunProcess(run, tmp_path, tmp_path, {})
+    again.interrupt()
+    again.stop()
+    assert again.tail().count("$ python train.py") == 1
+    assert (tmp_path / run.folder / "console.txt").read_text().count("$ python train.py") == 2
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure_of_its_run(tmp_path):
+    run = protocols.fewshot(BROKEN)[0]
+    (tmp_path / "handwritten_digits").write_text("")
+    status = Status([run], set(), Estimate(), 1)
+    Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
+    assert "handwritten_digits" in status.failed[run]
+    assert "Not a directory" in status.failed[run]
+
+
+def test_a_run_of_another_launcher_is_waited_for(tmp_path):
+    run = protocols.fewshot(Cell("CoOp", "mini", "handwritten_digits", 1, 1))[0]
+    console = tmp_path / run.folder / "console.txt"
+    console.parent.mkdir(parents=True)
+
+    def other_launcher(file):
+        leave(tmp_path, run, 60.0)
+        file.close()  # and with it the lock
+
+    file = console.open("ab")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    threading.Timer(0.5, other_launcher, [file]).start()
+    status = Status([run], set(), Estimate(), 1)
+    Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
+    assert status.done == {run.folder}
+    assert console.read_text() == ""  # nothing was started

@@ -1,0 +1,108 @@
+import pytest
+
+from runs import ROOT
+from tools.launching import protocols
+from tools.launching.protocols import Cell
+
+
+def cell(**changes):
+    return Cell(**{"trainer": "CoOp", "config": "vit_b16", "dataset": "dtd", "seed": 2, **changes})
+
+
+def only(runs):
+    (run,) = runs
+    return run
+
+
+def test_folders_are_those_of_coop_and_maple():
+    name = "dtd/shots_16/CoOp/vit_b16"
+    assert only(protocols.fewshot(cell(shots=4))).folder == "dtd/CoOp/vit_b16_4shots/seed2"
+    assert only(protocols.base2new_train(cell())).folder == f"base2new/train_base/{name}/seed2"
+    assert only(protocols.xd_train(cell(dataset="imagenet"))).folder == "imagenet/CoOp/vit_b16_16shots/seed2"
+    assert only(protocols.prompt_length(cell(), 4)).folder == f"prompt_length/{name}/nctx4/seed2"
+    assert only(protocols.zeroshot(cell(trainer="ZeroshotCLIP"))).folder == "ZeroshotCLIP/vit_b16/dtd"
+
+
+def test_tests_take_the_model_that_the_training_has_left():
+    train, test = only(protocols.base2new_train(cell())), only(protocols.base2new_test(cell()))
+    assert test.tests == train.folder
+    assert test.folder == "base2new/test_new/dtd/shots_16/CoOp/vit_b16/seed2"
+    source = only(protocols.xd_train(cell(dataset="imagenet")))
+    transfer = only(protocols.transfer_test(cell()))
+    assert (transfer.tests, transfer.folder) == (
+        source.folder,
+        "evaluation/CoOp/vit_b16_16shots/dtd/seed2",
+    )
+    other = only(protocols.transfer_test(cell(), source="food101"))
+    assert other.tests == "food101/CoOp/vit_b16_16shots/seed2"
+    assert other.folder.startswith("evaluation_from_food101/")
+
+
+def test_the_command_is_that_of_train_py(tmp_path):
+    run = only(protocols.base2new_test(cell(settings=("OPTIM.LR", "0.1"))))
+    model = tmp_path / "base2new/train_base/dtd/shots_16/CoOp/vit_b16/seed2"
+    assert run.command(ROOT / "data", tmp_path)[1:] == [
+        *("train.py", "--root", "data", "--seed", "2", "--trainer", "CoOp"),
+        *("--dataset-config-file", "configs/datasets/dtd.yaml"),
+        *("--config-file", "configs/trainers/CoOp/vit_b16.yaml"),
+        *("--output-dir", str(tmp_path / run.folder), "--eval-only", "--model-dir", str(model)),
+        *("DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "new", "OPTIM.LR", "0.1"),
+    ]
+
+
+def test_a_method_that_learns_nothing_has_no_model_to_load():
+    zero = cell(trainer="ZeroshotCLIP")
+    runs = [only(protocols.base2new_train(zero)), only(protocols.base2new_test(zero))]
+    runs += [only(protocols.transfer_test(zero)), only(protocols.fewshot(zero))]
+    assert all(run.evaluates and run.tests is None for run in runs)
+    assert not only(protocols.fewshot(cell())).evaluates
+    with pytest.raises(ValueError, match="CoOp is trained"):
+        protocols.zeroshot(cell())
+
+
+def test_prompt_lengths_reach_every_tower_of_a_method():
+    lengths = protocols.length_settings
+    assert lengths("MaPLe", 3) == ["TRAINER.MAPLE.N_CTX", "3"]
+    ivlp = lengths("IVLP", 3)
+    assert dict(zip(ivlp[::2], ivlp[1::2])) == {
+        "TRAINER.IVLP.N_CTX_TEXT": "3",
+        "TRAINER.IVLP.N_CTX_VISION": "3",
+    }
+    # CoOp's CTX_INIT would overrule N_CTX.
+    assert lengths("CoOp", 3) == ["TRAINER.COOP.N_CTX", "3", "TRAINER.COOP.CTX_INIT", ""]
+    with pytest.raises(ValueError, match="ZeroshotCLIP declares no N_CTX"):
+        lengths("ZeroshotCLIP", 3)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "tested"),
+    [(25, 2, [*range(2, 25, 2), 25]), (10, 1, [*range(1, 11)]), (3, 1, [1, 2, 3])],
+)
+def test_overfitting_tests_about_ten_checkpoints(epochs, every, tested):
+    train, *tests = protocols.overfitting(cell(settings=("OPTIM.MAX_EPOCH", str(epochs))))
+    assert train.settings[4:6] == ("TRAIN.CHECKPOINT_FREQ", str(every))
+    assert [(run.load_epoch, run.settings[3]) for run in tests] == [
+        (epoch, subset) for epoch in tested for subset in ("base", "new")
+    ]
+    assert {run.tests for run in tests} == {train.folder}
+    assert len({run.folder for run in tests}) == len(tests)
+
+
+def test_epochs_are_those_of_the_config():
+    assert protocols.max_epoch(cell(config="vit_b16_ep50")) == 50
+    with pytest.raises(ValueError, match="nothing is trained"):
+        protocols.overfitting(cell(trainer="ZeroshotCLIP"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trainer": "Coop"}, r"trainer 'Coop' is unknown, choose from: .*CoOp"),
+        ({"config": "vit_b61"}, r"CoOp has no config 'vit_b61', choose from: .*vit_b16"),
+        ({"dataset": "oxford_pet"}, r"data set 'oxford_pet' is unknown, the nearest is oxford_pets"),
+        ({"shots": 0}, "0 shots"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(changes, message):
+    with pytest.raises(ValueError, match=message):
+        cell(**changes)

@@ -1,0 +1,69 @@
+from tools.launching import protocols
+from tools.launching.estimate import Estimate
+from tools.launching.protocols import Cell
+from tools.launching.status import Status, name_of
+
+CELL = Cell("CoOp", "mini", "dtd", 1)
+TRAIN, TEST = protocols.base2new_train(CELL)[0], protocols.base2new_test(CELL)[0]
+RECORD = {
+    "kind": "train",
+    "trainer": "CoOp",
+    "dataset": "DTD",
+    "shots": 16,
+    "metrics": {"accuracy": 61.26},
+    "time": {"setup_seconds": 1, "run_seconds": 41},
+}
+
+
+def status(done=()):
+    return Status([TRAIN, TEST], set(done), Estimate(), at_a_time=2)
+
+
+def test_a_test_waits_for_its_model(capsys):
+    state = status()
+    assert state.ready() == TRAIN
+    state.start(TRAIN, lambda: "")
+    assert state.ready() is None
+    state.finish(TRAIN, RECORD)
+    assert state.ready() == TEST
+    assert capsys.readouterr().out == "[1/2] base2new_train CoOp/mini dtd 16 shots seed 1: 61.3 %, 42 s\n"
+
+
+def test_what_is_done_is_not_waiting():
+    assert status({TRAIN.folder}).waiting == [TEST]
+
+
+def test_a_failed_model_takes_its_tests_along():
+    state = status()
+    state.start(TRAIN, lambda: "")
+    state.fail(TRAIN, "error: no data")
+    assert state.failed == {
+        TRAIN: "error: no data",
+        TEST: f"not started, its model has failed ({TRAIN.folder})",
+    }
+    assert not state.waiting
+    assert not state.running
+
+
+def test_the_live_table_replaces_itself(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    state = status()
+    state.start(TRAIN, lambda: "3/10")
+    state.draw()
+    state.draw()  # too soon
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "0 of 2 done, 1 running, 1 waiting"
+    assert second.split()[:5] == ["0", "s", "3/10", "base2new_train", "CoOp/mini"]
+    assert len(second) == 49
+    state.finish(TRAIN, RECORD)
+    assert capsys.readouterr().out.startswith("\x1b[2A\x1b[J[1/2] base2new_train")
+
+
+def test_names_tell_runs_of_a_grid_apart():
+    runs = [
+        *protocols.overfitting(CELL),
+        *protocols.prompt_length(CELL, 2),
+        *protocols.prompt_length(CELL, 4),
+    ]
+    assert len({name_of(run) for run in runs}) == len(runs)

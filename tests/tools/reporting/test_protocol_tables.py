@@ -1,0 +1,166 @@
+"""Tables of a small output against numbers computed by hand."""
+
+import pytest
+
+from runs import shipped
+from tests.tools.outputs import leave
+from tools.launching import protocols
+from tools.launching.grid import ELEVEN, VARIANTS
+from tools.launching.protocols import Cell
+from tools.reporting.collect import collect
+from tools.reporting.protocol_tables import all_tables
+
+
+def cell(trainer, dataset="dtd", seed=1, **changes):
+    return Cell(trainer, "vit_b16", dataset, seed, **changes)
+
+
+def tables(output, spread="std", reference=None):
+    results, warnings = collect([output])
+    assert not warnings
+    return {table.name: table for table in all_tables(results, spread, reference)}
+
+
+def row(table, label, section="", published=""):
+    (found,) = [r for r in table.rows if (r.label, r.section, r.published) == (label, section, published)]
+    return [None if v.number is None else round(v.number, 3) for v in found.values], found
+
+
+@pytest.fixture
+def base_to_new(tmp_path):
+    accuracies = {
+        ("CoOp", "dtd", 1): (80, 60),
+        ("CoOp", "dtd", 2): (82, 58),
+        ("CoOp", "eurosat", 1): (90, 70),
+        ("CoOp", "eurosat", 2): (92, 66),
+        ("MMTPA", "dtd", 1): (81, 70),
+        ("MMTPA", "dtd", 2): (83, 72),
+        ("MMTPA", "eurosat", 1): (91, 75),
+        ("ZeroshotCLIP", "dtd", 1): (60, 62),
+        ("ZeroshotCLIP", "eurosat", 1): (50, 64),
+    }
+    for (trainer, dataset, seed), (base, new) in accuracies.items():
+        for (run,), accuracy in (
+            (protocols.base2new_train(cell(trainer, dataset, seed)), base),
+            (protocols.base2new_test(cell(trainer, dataset, seed)), new),
+        ):
+            leave(tmp_path, run, float(accuracy))
+    return tmp_path
+
+
+def test_base_to_new_by_hand(base_to_new):
+    table = tables(base_to_new)["base2new_16shots"]
+    numbers, found = row(table, "CoOp", "Average")
+    # Base (80 + 82 + 90 + 92) / 4, new (60 + 58 + 70 + 66) / 4, H of these.
+    assert numbers == [86.0, 63.5, round(2 * 86 * 63.5 / 149.5, 3)]
+    # Seeds' averages: base 85 and 87, new 65 and 62.
+    assert found.values[0].spread == pytest.approx(2**0.5)
+    assert found.values[1].spread == pytest.approx(4.5**0.5)
+    assert row(table, "ZeroshotCLIP", "Average")[0] == [55.0, 63.0, round(2 * 55 * 63 / 118, 3)]
+    assert row(table, "CoOp", "DescribableTextures")[0] == [81.0, 59.0, round(2 * 81 * 59 / 140, 3)]
+
+
+def test_an_incomplete_grid_is_shown_as_incomplete(base_to_new):
+    table = tables(base_to_new)["base2new_16shots"]
+    numbers, found = row(table, "MMTPA", "Average")
+    assert numbers == [None] * 3
+    assert str(found.values[0]) == "incomplete, 1/2"
+    assert str(row(table, "MMTPA", "EuroSAT")[1].values[0]) == "91.00 (1/2 seeds)"
+    ranked = {
+        table.rows[number].label for number, _ in table.ranks() if table.rows[number].section == "Average"
+    }
+    assert ranked == {"CoOp", "ZeroshotCLIP"}
+
+
+def test_published_rows_stand_beside_ours_marked(base_to_new):
+    table = tables(base_to_new)["base2new_16shots"]
+    assert row(table, "MaPLe", "Average", "MaPLe README")[0] == [82.28, 75.14, 78.55]
+    published = [r for r in table.rows if r.published]
+    assert len(published) == 9
+    assert {r.section for r in published} == {"Average"}
+
+
+def test_published_rows_are_those_of_their_backbone(tmp_path):
+    for run in [*protocols.base2new_train(cell("CoOp")), *protocols.base2new_test(cell("CoOp"))]:
+        leave(tmp_path, run, 60.0, backbone="mini")
+    table = tables(tmp_path)["base2new_16shots"]
+    assert not any(r.published for r in table.rows)
+    assert any("toy model" in note for note in table.notes)
+
+
+def test_backbones_are_not_mixed(base_to_new):
+    run = protocols.base2new_train(cell("CoOp"))[0]
+    leave(base_to_new / "other", run, 10.0, backbone="RN50")
+    found = tables(base_to_new)
+    assert row(found["base2new_16shots_RN50"], "CoOp", "DescribableTextures")[0] == [10.0, None, None]
+    assert row(found["base2new_16shots_ViT-B-16"], "CoOp", "Average")[0][0] == 86.0
+
+
+def test_comparison_pairs_data_sets_and_seeds(base_to_new):
+    table = tables(base_to_new)["comparison"]
+    # MMTPA - CoOp on base: 1, 1 on DTD, 1 on EuroSAT.
+    numbers, found = row(table, "MMTPA − CoOp", "base classes")
+    assert numbers == [1.0, 3.0, None, 2.0, None]  # six pairs are needed for a p
+    assert found.values[0].spread == 0.0
+    # Zero-shot takes part with every seed: -20, -22, -40, -42.
+    assert row(table, "ZeroshotCLIP − CoOp", "base classes")[0][:2] == [-31.0, 4.0]
+    other = tables(base_to_new, reference="MMTPA")["comparison"]
+    assert row(other, "CoOp − MMTPA", "base classes")[0][0] == -1.0
+    with pytest.raises(ValueError, match="--reference 'PLOT' is not among the methods: ZeroshotCLIP, CoOp"):
+        tables(base_to_new, reference="PLOT")
+
+
+def test_few_shot_over_shots(tmp_path):
+    for shots, accuracies in {1: (50.0, 54.0), 4: (60.0, 66.0)}.items():
+        for seed, accuracy in enumerate(accuracies, 1):
+            leave(tmp_path, protocols.fewshot(cell("CoOp", seed=seed, shots=shots))[0], accuracy)
+    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP"))[0], 40.0)
+    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "imagenet_r"))[0], 10.0)  # of a transfer
+    table = tables(tmp_path, "ci95")["fewshot"]
+    assert table.columns == ("0 shots", "1 shot", "4 shots")
+    numbers, found = row(table, "CoOp", "Average")
+    assert numbers == [None, 52.0, 63.0]
+    assert found.values[2].spread == pytest.approx(12.7062 * 3, rel=1e-5)  # t(0.975, 1) * sd / sqrt(2)
+    assert row(table, "ZeroshotCLIP", "DescribableTextures")[0] == [40.0, None, None]
+    assert {r.section for r in table.rows} == {"Average", "DescribableTextures"}
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "published"),
+    [("xd", ELEVEN[1:], [71.51, 93.70, 63.88]), ("dg", VARIANTS, [71.51, 64.20, 59.28])],
+)
+def test_transfer_averages_the_targets(tmp_path, name, targets, published):
+    leave(tmp_path, protocols.xd_train(cell("CoOp", "imagenet"))[0], 70.0)
+    for number, dataset in enumerate(targets):
+        leave(tmp_path, protocols.transfer_test(cell("CoOp", dataset))[0], 50.0 + number)
+    table = tables(tmp_path)[f"{name}_ImageNet_16shots"]
+    assert table.columns == ("ImageNet", *map(shipped.registered_name, targets), "Average")
+    numbers, _ = row(table, "CoOp")
+    assert numbers == [70.0, *(50.0 + n for n in range(len(targets))), 50 + (len(targets) - 1) / 2]
+    numbers, _ = row(table, "CoOp", published="HPT README")
+    assert [numbers[0], numbers[1], numbers[-1]] == published
+
+
+def test_curves_over_length_and_epochs(tmp_path):
+    for length in (2, 4):
+        leave(tmp_path, protocols.prompt_length(cell("CoOp"), length)[0], 50.0 + length)
+    _, *tests = protocols.overfitting(cell("CoOp", settings=("OPTIM.MAX_EPOCH", "2")))
+    for run in tests:
+        leave(tmp_path, run, 60.0 + run.load_epoch * (1 if "base" in run.settings else -1))
+    found = tables(tmp_path)
+    assert row(found["prompt_length_16shots"], "CoOp", "Average")[0] == [52.0, 54.0]
+    assert found["overfitting_base_16shots"].columns == ("1 epoch", "2 epochs")
+    assert row(found["overfitting_base_16shots"], "CoOp", "Average")[0] == [61.0, 62.0]
+    assert row(found["overfitting_new_16shots"], "CoOp", "Average")[0] == [59.0, 58.0]
+
+
+def test_cost(tmp_path):
+    for seed, step in ((1, 0.010), (2, 0.012)):
+        time = {"started": "2026", "setup_seconds": 1.0, "run_seconds": 10.0 * seed, "step_seconds": step}
+        leave(tmp_path, protocols.fewshot(cell("CoOp", seed=seed))[0], 60.0, time=time)
+    time |= {"step_seconds": None}  # no step behind the first ones
+    leave(tmp_path, protocols.fewshot(cell("MMTPA"))[0], 60.0, time=time)
+    table = tables(tmp_path)["cost"]
+    assert row(table, "CoOp", "DescribableTextures")[0] == [8192, 11.0, 15.0, 3072]
+    assert str(row(table, "MMTPA", "DescribableTextures")[1].values[1]) == "not measured"
+    assert not table.ranks()
