@@ -315,6 +315,15 @@ def check_writable(directory: str) -> None:
         raise OSError(f"cannot write to the output folder {directory}: {error.strerror}") from None
 
 
+def __getattr__(name: str) -> Any:
+    """``SummaryWriter``, which plugins import from here; tensorboard takes seconds that no other run should spend."""
+    if name == "SummaryWriter":
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader

@@ -1,6 +1,5 @@
-"""Accuracy and distances between feature matrices."""
+"""Accuracy."""
 
 from .accuracy import compute_accuracy
-from .distance import compute_distance_matrix, cosine_distance, euclidean_squared_distance
 
-__all__ = ["compute_accuracy", "compute_distance_matrix", "cosine_distance", "euclidean_squared_distance"]
+__all__ = ["compute_accuracy"]

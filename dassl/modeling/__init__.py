@@ -1,15 +1,6 @@
-"""Backbones, heads and networks by name."""
+"""Backbones and heads by name."""
 
 from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
 from .head import HEAD_REGISTRY, build_head
-from .network import NETWORK_REGISTRY, build_network
 
-__all__ = [
-    "BACKBONE_REGISTRY",
-    "HEAD_REGISTRY",
-    "NETWORK_REGISTRY",
-    "Backbone",
-    "build_backbone",
-    "build_head",
-    "build_network",
-]
+__all__ = ["BACKBONE_REGISTRY", "HEAD_REGISTRY", "Backbone", "build_backbone", "build_head"]

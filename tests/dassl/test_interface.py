@@ -25,21 +25,22 @@ IMPORTED = {
     "Random2DTranslation build_transform",
     "dassl.engine": "TRAINER_REGISTRY TrainerBase SimpleTrainer TrainerX TrainerXU SimpleNet build_trainer",
     "dassl.engine.build": "TRAINER_REGISTRY",
-    "dassl.engine.trainer": "SimpleNet SimpleTrainer TrainerBase TrainerX TrainerXU",
+    "dassl.engine.trainer": "AverageMeter MetricMeter SimpleNet SimpleTrainer SummaryWriter TrainerBase "
+    "TrainerX TrainerXU",
     "dassl.evaluation": "EVALUATOR_REGISTRY EvaluatorBase Classification build_evaluator",
-    "dassl.metrics": "compute_accuracy compute_distance_matrix cosine_distance euclidean_squared_distance",
-    "dassl.modeling": "BACKBONE_REGISTRY HEAD_REGISTRY NETWORK_REGISTRY Backbone build_backbone build_head "
-    "build_network",
+    "dassl.metrics": "compute_accuracy",
+    "dassl.modeling": "BACKBONE_REGISTRY HEAD_REGISTRY Backbone build_backbone build_head",
     "dassl.modeling.backbone.backbone": "Backbone",
     "dassl.modeling.backbone.build": "BACKBONE_REGISTRY",
+    "dassl.modeling.ops.utils": "create_onehot sharpen_prob",
     "dassl.optim": "build_lr_scheduler build_optimizer",
     "dassl.optim.lr_scheduler": "AVAI_SCHEDS ConstantWarmupScheduler LinearWarmupScheduler build_lr_scheduler",
     "dassl.optim.optimizer": "AVAI_OPTIMS build_optimizer",
     "dassl.optim.radam": "RAdam",
     "dassl.utils": "AverageMeter Logger MetricMeter Registry check_availability check_isfile collect_env_info "
-    "count_num_param download_url get_most_similar_str_to_a_from_b init_network_weights listdir_nohidden "
-    "load_checkpoint load_pretrained_weights mkdir_if_missing open_all_layers open_specified_layers read_image "
-    "read_json resume_from_checkpoint save_checkpoint set_random_seed setup_logger tolist_if_not write_json",
+    "count_num_param download_url get_most_similar_str_to_a_from_b listdir_nohidden "
+    "load_checkpoint load_pretrained_weights mkdir_if_missing read_image read_json "
+    "resume_from_checkpoint save_checkpoint set_random_seed setup_logger tolist_if_not write_json",
     "dassl.utils.logger": "Logger setup_logger",
     "dassl.utils.meters": "AverageMeter MetricMeter",
     "dassl.utils.tools": "mkdir_if_missing read_image set_random_seed",

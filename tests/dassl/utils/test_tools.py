@@ -9,12 +9,12 @@ import torch
 from dassl import utils
 
 
-def test_exports_are_those_of_dassl():
+def test_exports_are_those_of_dassl_that_plugins_use():
     names = (
         "mkdir_if_missing check_isfile read_json write_json set_random_seed download_url read_image collect_env_info "
         "listdir_nohidden get_most_similar_str_to_a_from_b check_availability tolist_if_not get_file_md5 Logger "
         "setup_logger AverageMeter MetricMeter Registry save_checkpoint load_checkpoint resume_from_checkpoint "
-        "open_all_layers open_specified_layers count_num_param load_pretrained_weights init_network_weights"
+        "count_num_param load_pretrained_weights"
     )
     assert [name for name in names.split() if not hasattr(utils, name)] == []
 
