@@ -74,10 +74,8 @@ def _extract_zip(archive: Path, folder: Path, limit: int) -> list[str]:
             if stat.S_ISLNK(member.external_attr >> 16):
                 links.append(member.filename)
             elif not member.is_dir() and not _is_litter(member.filename):
-                place = folder / member.filename
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(member) as source, open(place, "wb") as sink:
-                    shutil.copyfileobj(source, sink, 1 << 20)
+                with file.open(member) as packed:
+                    _write(packed, folder / member.filename)
     return links
 
 
@@ -104,10 +102,19 @@ def _extract_tar(archive: Path, folder: Path, limit: int) -> list[str]:
                 links.append(member.name)
             elif not (member.isfile() or member.isdir()):
                 raise ValueError(f"{archive} holds {member.name!r}, which is not a file")
-            elif not _is_litter(member.name):
-                file.extract(member, folder, filter="data")
+            elif member.isfile() and not _is_litter(member.name):
+                # not extract(): its filters are missing in Python 3.11.3 and older, Debian 12's own among them
+                source = file.extractfile(member)
+                assert source is not None
+                _write(source, folder / member.name)
         bar.update(packed.tell() - bar.n)
     return links
+
+
+def _write(source: IO[bytes], place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place, "wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
 
 
 def _unpacked(packed: IO[bytes]) -> IO[bytes]:
