@@ -29,6 +29,7 @@ from dassl.utils import (
 from .base import TrainerBase
 from .progress import RunProgress, evaluation_progress
 from .resume import ResumeFile
+from .sending import Sender
 from .simple_net import SimpleNet
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
@@ -52,6 +53,7 @@ class SimpleTrainer(TrainerBase):
                 f"{type(self).__name__} trains in one process, not in {processes.count()}: start it without torchrun"
             )
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self._send = Sender(self.device)
         self.start_epoch = self.epoch = 0
         self.max_epoch = cfg.OPTIM.MAX_EPOCH
         self.output_dir = cfg.OUTPUT_DIR
@@ -170,7 +172,7 @@ class SimpleTrainer(TrainerBase):
             split, data_loader = "test", self.test_loader
 
         print(f"Evaluate on the *{split}* set")
-        for number, batch in enumerate(evaluation_progress(data_loader, split)):
+        for number, batch in enumerate(map(self._send, evaluation_progress(data_loader, split))):
             input, label = self.parse_batch_test(batch)
             outputs, labels = processes.collect(self.model_inference(input)), processes.collect(label)
             # Several processes take a batch each; in the last round some had none left and took one once more.
@@ -221,7 +223,8 @@ class SimpleTrainer(TrainerBase):
             steps.clear()
             data_seconds, start = 0.0, time.time()
 
-        for self.batch_idx, batch in enumerate(batches):
+        sent = map(self._send, batches)
+        for self.batch_idx, batch in enumerate(sent):
             data_time.update(time.time() - end)
             data_seconds += data_time.val
             learning_rate = self.get_current_lr()  # an epoch's last step sets that of the next one
