@@ -15,9 +15,10 @@ from dassl.utils import count_num_param, load_checkpoint
 
 from . import processes
 from .checkpoint import find_checkpoint, load_learned
-from .class_texts import check_limits, draw_classes
+from .class_texts import check_limits, draw_classes, send
 from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
+from .loss_scaling import without_waiting
 from .prompt_model import PromptModel
 from .top_classes import TopClasses
 
@@ -103,13 +104,15 @@ class PromptTrainer(TrainerX):
         for name, parameter in self.model.named_parameters():
             print(f"  {name} {tuple(parameter.shape)}")
 
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
         self.optim: Any = None
         self.sched: Any = None
         if count_num_param(self.model):
             self.optim = build_optimizer(self.model, cfg.OPTIM)
+            if self.scaler is not None and self.device.type == "cuda":
+                self.optim = without_waiting(self.optim)
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.model_name, self.model, self.optim, self.sched)
-        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
         self._use_feature_cache()
         self._forget()
 
@@ -214,14 +217,15 @@ class PromptTrainer(TrainerX):
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Images, and their labels: with ``TRAINER.CLASS_SAMPLE`` among the classes that are drawn for this step."""
-        images, labels = batch["img"].to(self.device), batch["label"]
-        if self.class_sample:  # all of it on the CPU, where the labels are: nothing waits for the device
-            step = self.epoch * self.num_batches + self.batch_idx
-            entropy = torch.initial_seed(), step
-            classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
-            self.model.class_texts.classes = classes
-            labels = torch.searchsorted(classes, labels)
-        return images, labels.to(self.device)
+        images, labels = batch["img"].to(self.device, non_blocking=True), batch["label"]
+        if not self.class_sample:
+            return images, labels.to(self.device, non_blocking=True)
+        # all of it on the CPU, where the labels are: nothing waits for the device
+        step = self.epoch * self.num_batches + self.batch_idx
+        entropy = torch.initial_seed(), step
+        classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
+        self.model.class_texts.classes = classes
+        return images, send(torch.searchsorted(classes, labels), self.device)
 
     def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
         self._forget()

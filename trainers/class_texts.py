@@ -30,7 +30,7 @@ class ClassTexts:
     """Encodes class texts within a memory budget.
 
     Attributes:
-        classes: indices of the classes that are encoded, in ascending order; None: all.
+        classes: indices of the classes that are encoded, in ascending order, on the CPU; None: all.
 
     Args:
         tower: the text tower.
@@ -41,12 +41,25 @@ class ClassTexts:
     def __init__(self, tower: TextTower, cfg: CfgNode) -> None:
         self.tower = tower
         self.chunk, self.memory = cfg.MODEL.get("TEXT_CHUNK", 0), cfg.MODEL.get("TEXT_MEMORY", 0.0)
-        self.classes: Tensor | None = None
+        self._classes: Tensor | None = None
+        self._classes_there: Tensor | None = None  # the same on the device of the rows that are selected
         self._fitting: dict[bool, int] = {}
+
+    @property
+    def classes(self) -> Tensor | None:
+        return self._classes
+
+    @classes.setter
+    def classes(self, classes: Tensor | None) -> None:
+        self._classes, self._classes_there = classes, None
 
     def of_classes(self, rows: Tensor) -> Tensor:
         """Of the rows of all classes those of ``classes``."""
-        return rows if self.classes is None else rows[self.classes.to(rows.device)]
+        if self._classes is None:
+            return rows
+        if self._classes_there is None or self._classes_there.device != rows.device:
+            self._classes_there = send(self._classes, rows.device)
+        return rows.index_select(0, self._classes_there)
 
     def prompts_of_classes(self, prompts: TextPrompts) -> TextPrompts:
         """Of the prompts of all classes those of ``classes``."""
@@ -109,6 +122,11 @@ class ClassTexts:
                 )
             self._fitting[training] = int((budget - shared) / each)
         return max(1, self._fitting[training])
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the way to a GPU is not waited for."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def check_limits(cfg: CfgNode) -> None:

@@ -30,13 +30,14 @@ VARIANTS = ("paper", "release")
 class Texts(NamedTuple):
     points: Tensor  #: (C, N, d), unit norm
     tokens: Tensor | None  #: (C, N, L, d), unit norm
-    lengths: Tensor  #: (C,) valid tokens; on the CPU, where they can be looked at without waiting for a GPU
+    lengths: Tensor | None  #: (C,) valid tokens
 
 
 class MMTPAModel(PromptModel):
     """N text prompts of n tokens, M visual prompts: projected from the text ones if M = N, else free."""
 
     released = COUPLED_NAMES
+    lengths: Tensor
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
@@ -61,6 +62,10 @@ class MMTPAModel(PromptModel):
             depth_key="TEXT_PROMPT_DEPTH",
             tokens=options.HIERARCHICAL,
         )
+        # of each class, the tokens that take part; it belongs to the classes, not into a checkpoint
+        self.register_buffer(
+            "lengths", torch.tensor(self.context.layout.tokens, dtype=torch.long), persistent=False
+        )
         if n_text == n_vision:
             if depth_vision > depth_text:
                 raise ValueError(
@@ -80,8 +85,9 @@ class MMTPAModel(PromptModel):
 
     def encode_texts(self) -> Texts:
         points, tokens = self.text_features()
-        lengths = self.of_classes(torch.tensor(self.context.layout.tokens))
-        return Texts(unit(points), None if tokens is None else unit(tokens), lengths)
+        if tokens is None:
+            return Texts(unit(points), None, None)
+        return Texts(unit(points), unit(tokens), self.of_classes(self.lengths))
 
     def encode_images(self, images: Tensor) -> ImageFeatures:
         return self.clip.image(images, *self.current_visual_prompts(), tokens=self.options.HIERARCHICAL)
@@ -93,7 +99,7 @@ class MMTPAModel(PromptModel):
             texts.points,
             None if tokens is None else unit(tokens),
             texts.tokens,
-            texts.lengths if options.HIERARCHICAL else None,
+            texts.lengths,
             variant=options.VARIANT,
             beta=options.BETA,
             eps=options.EPS,

@@ -77,7 +77,7 @@ def share_of_batch(images: int, device: torch.device) -> Tensor | float:
     """The part of the batch's images that this process has."""
     if count() == 1:
         return 1.0
-    own = torch.tensor(float(images), device=device)
+    own = torch.full((), float(images), device=device)  # filled there, not copied
     return own / total(own)
 
 
