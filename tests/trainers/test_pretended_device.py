@@ -1,0 +1,55 @@
+"""Every method on a GPU that is only pretended (see tests/pretended_device.py): it runs there, and no step waits."""
+
+import copy
+
+import pytest
+import torch
+
+import clip
+from tests.pretended_device import WouldWait, pretended_device
+from tests.trainers.device_cases import Run, few_templates, matrix
+
+if torch.cuda.is_available():
+    pytest.skip("there is a real one (tests/gpu)", allow_module_level=True)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    few_templates(monkeypatch)
+    load = clip.load  # the towers are shared by all tests: what moves is a copy
+    monkeypatch.setattr(clip, "load", lambda *args: copy.deepcopy(load(*args)))
+    with pretended_device() as device:
+        device.allowed = ("clip/", "alignment/")  # for the time being
+        yield device
+
+
+@pytest.mark.parametrize(("method", "case", "precision"), matrix())
+def test_every_method_runs_there_and_no_step_waits(method, case, precision, device, data_root, tmp_path):
+    case(Run(device, method, precision, data_root, tmp_path))
+
+
+AMP = ("TRAINER.COOP.PREC", "amp")
+#: All that still waits, and where: with the reasons in docs/performance.md.
+STILL_WAITS = {
+    "amp with RMSprop": ([*AMP, "OPTIM.NAME", "rmsprop"], r"trainers/base\.py:\d+: self\.scaler\.step"),
+    "amp with RAdam": ([*AMP, "OPTIM.NAME", "radam"], r"trainers/base\.py:\d+: self\.scaler\.step"),
+    "training images in the feature cache": (
+        ["TRAIN.FEATURE_CACHE", True, "INPUT.TRANSFORMS", ("normalize",)],
+        r"trainers/feature_cache\.py:\d+: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STILL_WAITS)
+def test_what_still_waits(name, device, data_root, tmp_path):
+    options, where = STILL_WAITS[name]
+    run = Run(device, "CoOp", "fp32", data_root, tmp_path)
+    trainer = run.make("TEST.FEATURE_CACHE", str(tmp_path / "features"), *options)
+    with pytest.raises(WouldWait, match=where):
+        run.steps(trainer)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "amsgrad", "adamw"])
+def test_loss_scaling_does_not_wait(optimiser, device, data_root, tmp_path):
+    run = Run(device, "CoOp", "amp", data_root, tmp_path)
+    run.steps(run.make("OPTIM.NAME", optimiser), epochs=2)
