@@ -62,10 +62,8 @@ class MMTPAModel(PromptModel):
             depth_key="TEXT_PROMPT_DEPTH",
             tokens=options.HIERARCHICAL,
         )
-        # of each class, the tokens that take part; it belongs to the classes, not into a checkpoint
-        self.register_buffer(
-            "lengths", torch.tensor(self.context.layout.tokens, dtype=torch.long), persistent=False
-        )
+        # Where the model is: from the CPU they would be copied in every step.
+        self.register_buffer("lengths", torch.tensor(self.context.layout.tokens), persistent=False)
         if n_text == n_vision:
             if depth_vision > depth_text:
                 raise ValueError(
