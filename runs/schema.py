@@ -22,6 +22,7 @@ def extend_cfg(cfg: CfgNode) -> None:
     cfg.TEST.FEATURE_CACHE = ""  # a folder: keep image features there, where a method's image tower is frozen
     cfg.TRAIN.FEATURE_CACHE = False  # those of training images too; their transforms must not be random
     cfg.TRAIN.COMPILE = False  # torch.compile of both towers
+    cfg.TRAIN.CUDA_GRAPH = "auto"  # capture steps as CUDA graphs: auto (where they can be), True or False
     cfg.TRAIN.TF32 = False  # multiply fp32 matrices on GPUs with fewer digits
     cfg.TRAIN.OVERWRITE = False  # do a finished run again
     cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from

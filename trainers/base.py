@@ -13,7 +13,7 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_checkpoint
 
-from . import processes
+from . import captured, processes
 from .checkpoint import find_checkpoint, load_learned
 from .class_texts import check_limits, draw_classes, send
 from .evaluation import Evaluation, class_chunk
@@ -68,6 +68,8 @@ class PromptTrainer(TrainerX):
     model_name = "prompt_learner"
     section: str
     released_as: dict[str, Release] = {}
+    #: Calls what a GPU may capture (TRAIN.CUDA_GRAPH): a step's losses, and the scores of an evaluation's batch.
+    captured = captured_scores = captured.Captured()
 
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
@@ -78,6 +80,7 @@ class PromptTrainer(TrainerX):
 
     def build_model(self) -> None:
         cfg, backbone = self.cfg, self.cfg.MODEL.BACKBONE.NAME
+        recorder = captured.recorder(self)
         print(f"Loading CLIP (backbone: {backbone})")
         towers = clip.load(backbone, self.precision()).to(self.device)
         self.backbone_hash = towers.hash
@@ -114,6 +117,9 @@ class PromptTrainer(TrainerX):
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.model_name, self.model, self.optim, self.sched)
         self._use_feature_cache()
+        scale = (lambda: 1.0) if self.scaler is None else self.scaler.get_scale
+        self.captured = captured.Captured(recorder, self.model, "training steps", scale)
+        self.captured_scores = captured.Captured(recorder, self.model, "evaluation batches")
         self._forget()
 
     def _use_feature_cache(self) -> None:
@@ -141,6 +147,7 @@ class PromptTrainer(TrainerX):
     def _forget(self) -> None:
         """Drop what an evaluation has computed of the model."""
         self._evaluation: Evaluation | None = None
+        self.captured_scores.forget()
         self.model.kept_visual_prompts = None
 
     def _class_sample(self) -> int:
@@ -174,7 +181,7 @@ class PromptTrainer(TrainerX):
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
-            loss, logits = self.model.loss(images, labels)
+            loss, logits = self.captured(self.model.loss, images, labels)
         part, summary = self.of_batch(logits, labels, loss=loss)
         self.model_backward_and_update(loss * part)
         if self.batch_idx + 1 == self.num_batches:
@@ -237,7 +244,8 @@ class PromptTrainer(TrainerX):
         """Logits (B, C); with ``TEST.CLASS_CHUNK`` the best classes."""
         if self._evaluation is None:
             k = self.cfg.TEST.get("TOP_K", 1)
-            self._evaluation = Evaluation(self.model, self.num_classes, class_chunk(self.cfg), k)
+            chunk, calls = class_chunk(self.cfg), self.captured_scores
+            self._evaluation = Evaluation(self.model, self.num_classes, chunk, k, calls)
         with self.autocast():
             return self._evaluation(input)
 

@@ -5,6 +5,7 @@ image has its own context, and so its own class texts.
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class CoCoOpModel(PromptModel):
         tokens = len(self.context.root_frozen[0]) + sum(branches.tolist())
         chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
         if torch.is_grad_enabled() and len(chunks) > 1:  # keep one chunk's activations at a time
-            return torch.cat([checkpoint(self._score_some, *chunk, use_reentrant=False) for chunk in chunks])
+            once_more = partial(checkpoint, self._score_some, use_reentrant=False, preserve_rng_state=False)
+            return torch.cat([once_more(*chunk) for chunk in chunks])
         return torch.cat([self._score_some(*chunk) for chunk in chunks])
 
     def _score_some(self, features: Tensor, contexts: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from .captured import Captured
 from .prompt_model import PromptModel
 from .top_classes import TopClasses
 
@@ -22,11 +23,21 @@ class Evaluation:
         n_classes: C.
         chunk: classes that are scored at once, 0: all.
         k: of chunks the k best classes are kept.
+        captured: calls what a GPU may capture.
     """
 
-    def __init__(self, model: PromptModel, n_classes: int, chunk: int = 0, k: int = 1) -> None:
+    def __init__(
+        self,
+        model: PromptModel,
+        n_classes: int,
+        chunk: int = 0,
+        k: int = 1,
+        captured: Captured | None = None,
+    ) -> None:
         self.model, self.n_classes, self.chunk, self.k = model, n_classes, chunk, k
-        self._texts: list[tuple[Tensor | None, Any]] = []
+        self.captured = captured or Captured()
+        #: of every chunk its classes, the same on the device, and their texts
+        self._texts: list[tuple[Tensor | None, Tensor | None, Any]] = []
 
     def __call__(self, images: Tensor) -> Tensor | TopClasses:
         """Logits (B, C) of images (B, 3, H, W), or the best classes."""
@@ -34,15 +45,22 @@ class Evaluation:
         if not self._texts:
             model.kept_visual_prompts = model.visual_prompts()
             indices = torch.arange(self.n_classes).split(self.chunk) if self.chunk else [None]
-            self._texts = [(classes, self._encode(classes)) for classes in indices]
+            on_device = [None if classes is None else classes.to(images.device) for classes in indices]
+            self._texts = list(zip(indices, on_device, map(self._encode, indices)))
+            model.class_texts.classes = None
+        return self.captured(self._scores, images)
+
+    def _scores(self, images: Tensor) -> Tensor | TopClasses:
+        """With the texts that are encoded."""
+        model = self.model
         encoded = model.encode_images(images)
         best = TopClasses.none(len(images), images.device)
-        for classes, texts in self._texts:
+        for classes, on_device, texts in self._texts:
             model.class_texts.classes = classes
             logits = model.score(encoded, texts)
-            if classes is None:
+            if on_device is None:
                 return logits
-            best = best.with_chunk(logits, classes, self.k)
+            best = best.with_chunk(logits, on_device, self.k)
         model.class_texts.classes = None
         return best
 

@@ -73,6 +73,11 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def all_of(fine: bool) -> bool:
+    """Whether it is so in all processes."""
+    return fine if count() == 1 else int(total(torch.tensor(int(fine)))) == count()
+
+
 def share_of_batch(images: int, device: torch.device) -> Tensor | float:
     """The part of the batch's images that this process has."""
     if count() == 1:
@@ -95,6 +100,14 @@ def add_up_gradients(parameters: Iterable[Tensor]) -> None:
     having = [parameter for parameter in parameters if parameter.grad is not None]
     for parameter, gradient in zip(having, add_up([p.grad for p in having if p.grad is not None])):
         parameter.grad = gradient
+
+
+def collect(thing: Any) -> list[Any]:
+    """The plain data of all processes, in their order."""
+    things = [thing] * count()
+    if count() > 1:
+        dist.all_gather_object(things, thing)
+    return things
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:

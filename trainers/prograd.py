@@ -46,7 +46,7 @@ class ProGrad(PromptTrainer):
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, labels = self.parse_batch_train(batch)
         with self.autocast():
-            loss, divergence, logits = self.model.losses(images, labels)
+            loss, divergence, logits = self.captured(self.model.losses, images, labels)
         part, summary = self.of_batch(logits, labels, loss=loss, loss_kl=divergence)
         parameters = list(self.model.parameters())
         scale = self.scaler.scale if self.scaler else (lambda value: value)
