@@ -14,7 +14,7 @@ from typing import NoReturn
 from runs import DASSL, ROOT
 
 # What the code raises on purpose; anything else is a bug and keeps its traceback.
-DELIBERATE = (ValueError, OSError, FloatingPointError)
+DELIBERATE = (ValueError, OSError, FloatingPointError, MemoryError)
 FOREIGN_FOLDERS = {"site-packages", "dist-packages", ".venv"}
 
 
@@ -29,7 +29,7 @@ class OneLineParser(argparse.ArgumentParser):
 def clean_errors() -> Iterator[None]:
     """Context manager and decorator around a program's main function.
 
-    A ValueError, OSError or FloatingPointError raised in this checkout (or in the one that DASSL_PATH
+    A ValueError, OSError, FloatingPointError or MemoryError raised in this checkout (or in the one that DASSL_PATH
     names), in the main process or in a DataLoader worker, becomes `error: <message>` on stderr and exit
     code 2; Ctrl-C one line and exit code 130; a reader that closes our stdout early (`| head`) a silent
     end. MMPROMPT_TRACEBACK=1 shows tracebacks.

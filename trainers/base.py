@@ -19,6 +19,7 @@ from .class_texts import check_limits, draw_classes, send
 from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
 from .loss_scaling import without_waiting
+from .out_of_memory import advised
 from .prompt_model import PromptModel
 from .top_classes import TopClasses
 
@@ -233,6 +234,14 @@ class PromptTrainer(TrainerX):
         classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
         self.model.class_texts.classes = classes
         return images, send(torch.searchsorted(classes, labels), self.device)
+
+    def run_epoch(self) -> None:
+        with advised(self, training=True):
+            super().run_epoch()
+
+    def test(self, split: str | None = None) -> float:
+        with advised(self, training=False):
+            return super().test(split)
 
     def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
         self._forget()

@@ -104,6 +104,10 @@ class ClassTexts:
         ]
         return TextFeatures(summary, torch.cat(tokens) if tokens else None)
 
+    def classes_at_once(self, training: bool) -> int:
+        """Classes that are encoded at once; 0 while that has not been decided."""
+        return self.chunk or self._fitting.get(training, 0)
+
     def _classes_that_fit(self, prompts: TextPrompts, deep: Tensor | None) -> int:
         """Decided once for training and once for evaluation, so that a run's steps are alike."""
         training = torch.is_grad_enabled()
