@@ -248,6 +248,7 @@ class Captured:
                 if reason is None:
                     capture, reason = _attempt(lambda: _Capture(recorder, function, inputs))
             if processes.all_of(reason is None) and capture is not None and eager is not None:
+                recorder.set_random_state(before)
                 reason = _difference(capture.all(inputs, scale, names), eager, self._tolerance(device.type))
                 if processes.all_of(reason is None):
                     self._captures[key] = capture

@@ -149,12 +149,13 @@ class Noisy(CoOp):
     model_class = NoisyModel
 
 
-def test_random_numbers_are_drawn_as_without(both, recorder):
+def test_random_numbers_are_drawn_as_without(both, recorder, capsys):
     def call(trainer):
         return [*steps(trainer), torch.rand(3)]  # what follows draws the same, too
 
     assert_same(both("CoOp", call, kind=Noisy))
     assert recorder.replays
+    assert warnings_in(capsys) == []
 
 
 class HostRandom(CoOp):

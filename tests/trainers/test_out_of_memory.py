@@ -14,7 +14,7 @@ TORCHS = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capa
 
 @pytest.fixture
 def run_out(monkeypatch):
-    """From call number n on, a method of CoOp's model finds no memory."""
+    """From call number n on, a method of CoOp's model finds no memory; until what this returns is called."""
 
     def run_out(name, n):
         method, calls = getattr(CoOpModel, name), []
@@ -26,16 +26,17 @@ def run_out(monkeypatch):
             return method(self, *args)
 
         monkeypatch.setattr(CoOpModel, name, limited)
+        return lambda: monkeypatch.setattr(CoOpModel, name, method)
 
     return run_out
 
 
-def test_in_training(run_train, short_run, run_out, tmp_path, monkeypatch):
+def test_in_training(run_train, short_run, run_out, tmp_path):
     opts = ["OPTIM.MAX_EPOCH", 3, "TRAIN.RESUME_INTERVAL", 0.0, "TRAIN.CHECKPOINT_FREQ", 1]
     clip.load("mini", "fp32")  # draws random numbers the first time
     straight = [tmp_path / "straight" if word == tmp_path / "run" else word for word in short_run]
     assert run_train(*straight, *opts).code == 0
-    run_out("loss", 4)  # of two batches an epoch
+    enough = run_out("loss", 4)  # of two batches an epoch
     run_train(*short_run, *opts).assert_wrong_input(
         f"out of GPU memory in epoch 2 of 3 ({TORCHS}); less takes: MODEL.TEXT_CHUNK 5 (class texts at once, now 10;",
         "or DATALOADER.TRAIN_X.BATCH_SIZE 2 (now 5)",
@@ -44,8 +45,7 @@ def test_in_training(run_train, short_run, run_out, tmp_path, monkeypatch):
     expected = torch.load(tmp_path / "straight" / "prompt_learner" / "model.pth.tar-1", weights_only=True)
     assert torch.equal(first["state_dict"]["context.ctx"], expected["state_dict"]["context.ctx"])
 
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path.parent)  # undone, too
+    enough()
     ended = run_train("--resume", tmp_path / "run", *short_run, *opts, "MODEL.TEXT_CHUNK", 5)
     assert (ended.code, ended.err) == (0, "")
     assert "epoch [1/3]" not in ended.out
