@@ -76,10 +76,13 @@ def measured_alone(program: str, cell: Cell) -> dict[str, Any] | None:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def build(cell: Cell, names: list[str] | None = None) -> tuple[Any, Callable[[], Any]]:
-    """The method's model around a randomly initialised CLIP, and the context that its steps run in.
+def build(
+    cell: Cell, names: list[str] | None = None, towers: clip.CLIP | None = None
+) -> tuple[Any, Callable[[], Any]]:
+    """The method's model around a CLIP, and the context that its steps run in.
 
-    The classes are ``names``, else the first ones of Caltech101 or ImageNet.
+    The classes are ``names``, else the first ones of Caltech101 or ImageNet; the CLIP is ``towers``, else a randomly
+    initialised one.
     """
     torch.manual_seed(0)
     cfg = get_cfg_default()
@@ -91,7 +94,8 @@ def build(cell: Cell, names: list[str] | None = None) -> tuple[Any, Callable[[],
         names = (caltech if cell.classes <= len(caltech) else IMAGENET_CLASSNAMES)[: cell.classes]
     if len(names) < cell.classes:
         raise ValueError(f"--classes is {cell.classes}, there are {len(names)} class names")
-    towers = clip.CLIP(open_clip.create_model(cell.backbone), "random", cell.precision).to(cell.device)
+    if towers is None:
+        towers = clip.CLIP(open_clip.create_model(cell.backbone), "random", cell.precision).to(cell.device)
     trainer = TRAINER_REGISTRY.get(cell.method)
     model = trainer.model_class(cfg, towers, names, "a photo of a {}.").to(cell.device)
     dtype = AUTOCAST.get(cell.precision)
