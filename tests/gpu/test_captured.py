@@ -104,7 +104,9 @@ class Waiting(CoOp):
 def test_a_capture_that_fails_leaves_everything_as_it_was(make, capsys):
     stream = torch.cuda.current_stream()
     trainer = agree(make, "CoOp", kind=Waiting)
-    assert capsys.readouterr().out.count("Warning: TRAIN.CUDA_GRAPH: training steps run without captures: ") == 1
+    assert (
+        capsys.readouterr().out.count("Warning: TRAIN.CUDA_GRAPH: training steps run without captures: ") == 1
+    )
     assert trainer.captured.recorder is None
     assert torch.cuda.current_stream() == stream
     assert torch.rand(3, device="cuda").isfinite().all()  # its generator is not held by the capture

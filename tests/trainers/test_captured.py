@@ -3,13 +3,18 @@
 A stand-in records here; what only a GPU can show is in tests/gpu/test_captured.py.
 """
 
+import functools
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch.nn import functional as F
 
+import clip
 from dassl.utils import set_random_seed
 from tests.trainers.harness import LEARNERS, METHODS, build, evaluate, fit, learned, make_cfg
 from tests.trainers.standin import Again, capture_on_cpu
@@ -317,13 +322,8 @@ def test_a_capture_that_fails_is_one_warning(kind, both, recorder, capsys, monke
     assert recorder.recorded == 1  # and it is not tried again
 
 
-@pytest.mark.parametrize(
-    ("number", "name"), [(1, "result 1"), (2, "the gradient of result 1 for context.ctx")]
-)
-def test_a_capture_that_computes_something_else_is_one_warning(
-    number, name, both, recorder, capsys, monkeypatch
-):
-    """Of every recording's replays the first tensor is wrong by one percent."""
+def wrongly(recorder, number=1):
+    """Records so that the first tensor of one recording is wrong by one percent after a replay."""
     record = recorder.record
 
     def wrong(call):
@@ -332,7 +332,16 @@ def test_a_capture_that_computes_something_else_is_one_warning(
             return replay, returned
         return lambda: (replay(), returned[0].mul_(1.01)), returned
 
-    monkeypatch.setattr(recorder, "record", wrong)
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "result 1"), (2, "the gradient of result 1 for context.ctx")]
+)
+def test_a_capture_that_computes_something_else_is_one_warning(
+    number, name, both, recorder, capsys, monkeypatch
+):
+    monkeypatch.setattr(recorder, "record", wrongly(recorder, number))
     assert_same(both("CoOp", steps))
     [warning] = warnings_in(capsys)
     assert warning.startswith(
@@ -412,6 +421,40 @@ def test_samples_of_classes_are_eager_and_their_evaluation_is_captured(both, rec
 
     assert_same(both("CoOp", call, "TRAINER.CLASS_SAMPLE", 6))
     assert not recorder.recorded
+
+
+def one_of_two(rank: int, folder: str, data_root: str) -> None:
+    """Steps of KgCoOp in one of two processes; what one of them cannot, none does."""
+    torch.set_num_threads(1)
+    clip.load = functools.cache(clip.load)  # loading draws random numbers
+    clip.load("mini", "fp32")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    results = {}
+    for failing in (False, True):
+        recorder = Again()
+        captured.recorder = lambda trainer, recorder=recorder: recorder  # type: ignore[assignment]
+        if failing and rank == 1:
+            recorder.record = wrongly(recorder)  # type: ignore[method-assign]
+        trainer = build(make_cfg("KgCoOp", Path(data_root), Path(folder) / f"{failing}"))
+        steps(trainer)
+        results[failing] = learned(trainer), recorder.replays, trainer.captured.recorder is None
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_capture_together_or_not_at_all(data_root, tmp_path):
+    clip.load("mini", "fp32")
+    one = build(make_cfg("KgCoOp", data_root, tmp_path / "one"))  # it makes the data, too
+    steps(one)
+    mp.spawn(one_of_two, (str(tmp_path), str(data_root)), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for failing in (False, True):
+        (first, *_), (second, *_) = (rank[failing] for rank in ranks)
+        for name, value in learned(one).items():
+            assert torch.equal(first[name], second[name])
+            torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+    assert all(rank[False][1] >= 6 and not rank[False][2] for rank in ranks)
+    assert all(rank[True][1] == 2 and rank[True][2] for rank in ranks)  # the comparison's replays alone
 
 
 def test_an_unknown_choice(make):
