@@ -84,7 +84,7 @@ def run_part(name: str, device: str, tiny: bool, path: str) -> None:
 def measure(name: str, seconds: float, args: argparse.Namespace) -> dict[str, Any]:
     """The part's result, how it ended, and its seconds."""
     # A process that has used a GPU cannot be forked; where there is none, that saves the imports.
-    context = multiprocessing.get_context("fork" if args.cpu else "spawn")
+    context: Any = multiprocessing.get_context("fork" if args.cpu else "spawn")
     device, start = "cpu" if args.cpu else "cuda", time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
@@ -181,8 +181,9 @@ def table(parts: dict[str, Any], trial: bool) -> str:
         ]
     for row in rows:
         said = row.get("failed") or ("" if row["finite"] else "not finite")
-        cells = [shown(row.get("eager_ms")), shown(row.get("captured_ms")), said]
-        lines.append(f"| {row['method']} | {row['backbone']} | {row['precision']} | {' | '.join(cells)} |")
+        words = [row["method"], row["backbone"], row["precision"]]
+        words += [shown(row.get("eager_ms")), shown(row.get("captured_ms")), said]
+        lines.append(f"| {' | '.join(words)} |")
     lines += ["", "| part | ended | seconds |", "|---|---|---|"]
     lines += [f"| {name} | {part['ended']} | {part['seconds']} |" for name, part in parts.items()]
     tests = parts.get("tests", {}).get("result")

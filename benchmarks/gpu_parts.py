@@ -95,13 +95,18 @@ def step(
     noted = calls.Calls(ours.model)
     ours()
     noted.stop()
+    transports = [
+        ([calls.leaf(value) for value in args], kwargs)
+        for part, _, args, kwargs in noted.made
+        if part == "transport"
+    ]
+    noted.made.clear()  # it holds the step's activations
     row: dict[str, Any] = {"method": method, "classes": cell.classes, "batch": cell.batch}
     row["precision"] = cell.precision
     eager: dict[str, Any] = measured(ours, device, cell.repeats)
     report(row | {"eager": eager})
     if device == "cuda":
         eager["waits"] = waits(ours)
-        transports = [made for made in noted.made if made[0] == "transport"]
         if transports:
             eager["transport"] = kernels(partial(again, transports, ours.autocast))
         report(row | {"eager": eager})
@@ -123,10 +128,9 @@ def step(
     report(row | {"plain": plain})
 
 
-def again(made: list[Any], autocast: Any) -> None:
+def again(transports: list[Any], autocast: Any) -> None:
     """Transports as in a step, forward and backward."""
-    for _, _, args, kwargs in made:
-        leaves = [calls.leaf(value) for value in args]
+    for leaves, kwargs in transports:
         calls.forward_backward(autocast, calls.mmtpa.hierarchical_transport, leaves, kwargs)
 
 
@@ -276,7 +280,7 @@ def transport(device: str, tiny: bool, report: Report) -> None:
 
 def tests(device: str, tiny: bool, report: Report) -> None:
     """tests/gpu: how many passed, and which failed."""
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--tb=line", "tests/gpu"]
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "--tb=line", "tests/gpu"]
     counts: dict[str, Any] = {"passed": 0, "failed": 0, "skipped": 0, "error": 0, "failures": []}
     tail: list[str] = []
     with subprocess.Popen(

@@ -432,7 +432,7 @@ def one_of_two(rank: int, folder: str, data_root: str) -> None:
     results = {}
     for failing in (False, True):
         recorder = Again()
-        captured.recorder = lambda trainer, recorder=recorder: recorder  # type: ignore[assignment]
+        vars(captured)["recorder"] = functools.partial(lambda recorder, trainer: recorder, recorder)
         if failing and rank == 1:
             recorder.record = wrongly(recorder)  # type: ignore[method-assign]
         trainer = build(make_cfg("KgCoOp", Path(data_root), Path(folder) / f"{failing}"))

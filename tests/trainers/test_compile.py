@@ -10,6 +10,8 @@ import torch
 
 import clip
 from tests.trainers.harness import assert_close, build, evaluate, learned, make_cfg
+from tests.trainers.standin import Again, capture_on_cpu
+from trainers.captured import WARM_UP
 
 
 @pytest.fixture
@@ -38,5 +40,22 @@ def test_compiled_towers_give_the_same(method, counters, data_root, tmp_path, im
         results.append([loss, *learned(trainer).values(), evaluate(trainer, images)])
     assert graphs == [2, 2, 2]
     assert not counters["graph_break"]
+    for plain, captured in zip(*results):
+        assert_close(captured, plain, 1e-5)
+
+
+def test_compiled_towers_can_be_captured(counters, data_root, tmp_path, monkeypatch):
+    recorder = Again()
+    results = []
+    for captured in (None, recorder):
+        capture_on_cpu(monkeypatch, captured)
+        trainer = build(make_cfg("CoOp", data_root, tmp_path / str(captured is None), "TRAIN.COMPILE", True))
+        trainer.set_model_mode("train")
+        trainer.epoch, trainer.num_batches = 0, 100
+        batch = next(iter(trainer.train_loader_x))
+        for trainer.batch_idx in range(WARM_UP + 2):
+            loss = trainer.forward_backward(batch)["loss"]
+        results.append([loss, *learned(trainer).values()])
+    assert recorder.replays
     for plain, captured in zip(*results):
         assert_close(captured, plain, 1e-5)
