@@ -16,9 +16,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault(
-    "PYTORCH_NVML_BASED_CUDA_CHECK", "1"
-)  # asking for a GPU must not start it in this process
+# Asking for a GPU must not start it in this process.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 import argparse
 import contextlib
@@ -31,7 +30,7 @@ from typing import Any
 
 import torch
 
-import tools  # noqa: F401  makes the checkout importable from any folder
+import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.gpu_parts import PARTS
 from dassl.utils.atomic import atomic_write
 
@@ -133,9 +132,9 @@ def ratio(value: Any, above: tuple[str, ...], below: tuple[str, ...]) -> Any:
     return a / b if isinstance(a, float) and isinstance(b, float) and b else a if isinstance(a, str) else None
 
 
-def per_million(runs: Any, direction: str) -> float | None:
+def per_million(measured: Any, direction: str) -> float | None:
     """Milliseconds of the kernel for the largest number of problems."""
-    having = [run for run in runs or [] if "fused" in run.get(direction, {})]
+    having = [run for run in measured or [] if "fused" in run.get(direction, {})]
     if not having:
         return None
     largest = max(having, key=lambda run: run["problems"])

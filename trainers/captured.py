@@ -30,6 +30,7 @@ from . import processes
 
 CHOICES = ("auto", "True", "False")
 WARM_UP = 3  #: eager calls of each key before it is captured
+PATIENCE = 25  #: further ones whose numbers are not finite
 MOST = 8  #: captures of one kind; what comes later runs eagerly
 FP32, LOW_PRECISION = (
     1e-3,
@@ -48,6 +49,9 @@ class Recorder(Protocol):
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         """A function that does again what ``call`` does, and what ``call`` returns: tensors that it then sets anew."""
 
+    def release(self) -> None:
+        """Give back the memory of recordings that are gone."""
+
     def random_state(self) -> Tensor:
         """Of the generator whose numbers a replay draws anew."""
 
@@ -60,9 +64,8 @@ class CUDARecorder:
     def __init__(self, device: torch.device) -> None:
         self.index = torch.cuda.current_device() if device.index is None else device.index
         self.stream = torch.cuda.Stream(self.index)
-        self.pool = torch.cuda.graph_pool_handle()
-        # A pool lives as long as a graph that uses it, and cannot be revived: this one is kept.
-        self._keeper, _ = self.record(lambda: torch.zeros(1, device=device))
+        self.pool: Any = None
+        self._keeper: Any = None
 
     def beside(self, call: Callable[[], Any]) -> Any:
         current = torch.cuda.current_stream(self.index)
@@ -74,6 +77,13 @@ class CUDARecorder:
         return result
 
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        if self.pool is None:
+            self.pool = torch.cuda.graph_pool_handle()
+            # A pool lives as long as a graph that uses it, and cannot be revived: this one is kept.
+            self._keeper = self._record(lambda: torch.zeros(1, device=f"cuda:{self.index}"))
+        return self._record(call)
+
+    def _record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[self.index]
         spare = generator.clone_state()
         torch.cuda.synchronize(self.index)
@@ -99,6 +109,10 @@ class CUDARecorder:
             if collecting:
                 gc.enable()
         return graph.replay, result
+
+    def release(self) -> None:
+        self.pool = self._keeper = None  # others that still use it keep it
+        torch.cuda.empty_cache()
 
     def random_state(self) -> Tensor:
         return torch.cuda.get_rng_state(self.index)
@@ -168,7 +182,8 @@ class Captured:
         scale: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.recorder, self.model, self.what, self.scale = recorder, model, what, scale
-        self._towers = [] if model is None else [*model.clip.image.modules(), *model.clip.text.modules()]
+        towers = [] if model is None else [*model.clip.image.modules(), *model.clip.text.modules()]
+        self._tower_hooks = [getattr(module, kind) for module in towers for kind in HOOKS]
         self.forget()
 
     def forget(self) -> None:
@@ -198,7 +213,7 @@ class Captured:
         model = self.model
         cached = model.feature_cache is not None and (not model.training or model.cache_training)
         sampled = model.class_texts.classes is not None
-        hooked = any(getattr(module, kind) for module in (*model.modules(), *self._towers) for kind in HOOKS)
+        hooked = any(self._tower_hooks) or any(getattr(m, kind) for m in model.modules() for kind in HOOKS)
         hooked = hooked or any(parameter._backward_hooks for parameter in model.parameters())
         return cached or sampled or hooked or any(x.requires_grad for x in inputs)
 
@@ -221,10 +236,11 @@ class Captured:
         return _like(result, watched)
 
     def _give_up(self, reason: str) -> None:
-        if self.recorder is not None:
-            print(f"Warning: TRAIN.CUDA_GRAPH: {self.what} run without captures: {reason}")
-        self.recorder = None
+        recorder, self.recorder = self.recorder, None
         self.forget()
+        if recorder is not None:
+            print(f"Warning: TRAIN.CUDA_GRAPH: {self.what} run without captures: {reason}")
+            recorder.release()
 
     def _capture(self, key: Any, function: Any, inputs: Sequence[Tensor]) -> str | None:
         """Add a capture, unless this batch's numbers are not finite; or say what is in the way.
@@ -242,8 +258,11 @@ class Captured:
                 if reason is None and host.was_drawn_from():
                     reason = "random numbers are drawn on the CPU"
                 finite = eager is None or all(bool(torch.isfinite(value).all()) for value in eager.values())
-                if not processes.all_of(finite):
-                    return None  # loss scaling still looks for its scale, or the run is about to end
+                if not processes.all_of(
+                    finite
+                ):  # loss scaling still looks for its scale, or the run is to end
+                    patient = self._seen[key] <= WARM_UP + PATIENCE
+                    return None if patient else "the numbers to compare are not finite"
                 capture = None
                 if reason is None:
                     capture, reason = _attempt(lambda: _Capture(recorder, function, inputs))
@@ -301,9 +320,8 @@ class _Computation:
 class _Capture:
     """One recorded function: its buffers, and what replays it."""
 
-    latest: object = (
-        None  #: stands for the last replay of all captures; they overwrite one another's activations
-    )
+    #: Stands for the last replay of any capture: they overwrite one another's activations.
+    latest: object = None
 
     def __init__(self, recorder: Recorder, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
         self.inputs = [x.detach().clone() for x in inputs]

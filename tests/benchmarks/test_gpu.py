@@ -9,7 +9,7 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import gpu
-from tools import ROOT
+from runs import ROOT
 
 
 def test_every_part_runs(tmp_path):

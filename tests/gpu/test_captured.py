@@ -142,6 +142,27 @@ def test_a_captured_step_does_not_wait(make):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_released_memory_is_free_again():
+    recorder = CUDARecorder(torch.device("cuda"))
+    x = torch.ones(64, 64, device="cuda")
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+
+    def large():
+        y = torch.empty(2**28, device="cuda").fill_(1)
+        return x + y[0]
+
+    for _ in range(2):  # a new pool follows
+        replay, returned = recorder.record(large)
+        replay()
+        assert (returned == 2).all()
+        assert torch.cuda.memory_reserved() >= before + 2**30
+        del replay, returned
+        recorder.release()
+        assert torch.cuda.memory_reserved() < before + 2**28
+
+
 def test_a_recorder_captures_while_others_call_cuda():
     """As the data loader's pinning thread does."""
     import threading

@@ -47,6 +47,9 @@ class Again:
 
         return replay, returned
 
+    def release(self):
+        self._returned.clear()
+
     def random_state(self):
         return torch.get_rng_state()
 

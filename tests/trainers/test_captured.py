@@ -376,6 +376,23 @@ def test_a_loss_that_is_not_finite_is_found_with_its_batch(make, recorder):
         fit(trainer)
 
 
+def test_numbers_that_stay_infinite_are_not_tried_for_ever(make, recorder, monkeypatch, capsys):
+    monkeypatch.setattr(captured, "PATIENCE", 2)
+    trainer = make("CoOp")
+    calls = []
+
+    def scores(images):
+        calls.append(1)
+        return images.mean((1, 2, 3)) - torch.inf
+
+    for _ in range(WARM_UP + 9):
+        trainer.captured_scores(scores, torch.ones(2, 3, 4, 4))
+    assert len(calls) == WARM_UP + 9 + 3  # each compared with nothing, and then no more
+    assert warnings_in(capsys) == [
+        "Warning: TRAIN.CUDA_GRAPH: evaluation batches run without captures: the numbers to compare are not finite"
+    ]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_evaluations_are_captured(method, both, recorder, images, capsys):
     """Again after the model has changed, when the class texts are others; the last batch is smaller."""
