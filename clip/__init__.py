@@ -2,7 +2,8 @@
 
 from .image_tower import ImageFeatures, ImageTower
 from .load import load
-from .model import CLIP, PRECISIONS
+from .model import CLIP
+from .precision import PRECISIONS
 from .text_prompts import Layout, TextPrompts
 from .text_tower import TextFeatures, TextTower
 from .tokenizer import CONTEXT_LENGTH, EOT, SOS, encode, tokenize

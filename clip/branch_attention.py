@@ -1,10 +1,10 @@
-"""Attention of the branches of a forest of texts: each token to its root, and to its own branch up to itself.
+"""Attention in a forest of texts: each token to its root, and to its own branch, up to itself.
 
-The keys of a root are those of all its branches, so they are neither repeated nor padded: the scores come from two
-products, one with the root and one within the branch, that share a softmax. Branches of equal length are one batch.
+Two forms, for the two arrangements of the tokens.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Groups = tuple[
@@ -12,27 +12,32 @@ Groups = tuple[
 ]  #: (length of a branch, number of branches), in the order in which they stand
 
 
-def attend(
+def attend_packed(
     q: Tensor, k: Tensor, v: Tensor, groups: Groups, padding: Tensor | None, ends_only: bool = False
 ) -> Tensor:
-    """The attended values of the branches' tokens.
+    """The attended values, with products for each length of branch.
+
+    The keys of a root are those of all its branches, so they are neither repeated nor padded: the scores come from two
+    products, one with the root and one within the branch, that share a softmax. Branches of equal length are one batch.
 
     Args:
         q, k, v: (R, H, K + T, c): K tokens of each root, then those of its branches.
         groups: how the T tokens fall into branches.
         padding: (R, K) True where a root shorter than K is padded; None if none is.
-        ends_only: ask for the last token of each branch alone; q then holds just these behind the roots'.
+        ends_only: ask for the last token of each branch alone; q then holds just these.
 
     Returns:
-        (R, H, T, c), or (R, H, C, c) if ``ends_only``.
+        (R, H, K + T, c), or (R, H, C, c) if ``ends_only``.
     """
     n_shared = k.shape[2] - sum(length * count for length, count in groups)
     keys, values = (
         part.split([n_shared, *(length * count for length, count in groups)], dim=2) for part in (k, v)
     )
-    q = q[:, :, q.shape[2] - sum(count if ends_only else length * count for length, count in groups) :]
-    q = q * q.shape[-1] ** -0.5
-    queries = q.split([count if ends_only else length * count for length, count in groups], dim=2)
+    of_branches = q[
+        :, :, q.shape[2] - sum(count if ends_only else length * count for length, count in groups) :
+    ]
+    of_branches = of_branches * q.shape[-1] ** -0.5
+    queries = of_branches.split([count if ends_only else length * count for length, count in groups], dim=2)
     attended = []
     for (length, count), query, key, value in zip(groups, queries, keys[1:], values[1:], strict=True):
         own_query, own_key, own_value = (part.unflatten(2, (count, -1)) for part in (query, key, value))
@@ -47,4 +52,21 @@ def attend(
         # not split(): of its gradient and the softmax's, torch 2.15 compiles wrong code for CPUs
         of_root, of_own = shares[..., :n_shared], shares[..., n_shared:]
         attended.append(of_root.flatten(2, 3) @ values[0] + (of_own @ own_value).flatten(2, 3))
-    return torch.cat(attended, dim=2)
+    if ends_only:
+        return torch.cat(attended, dim=2)
+    roots = (part[:, :, :n_shared] for part in (q, k, v))
+    return torch.cat([F.scaled_dot_product_attention(*roots, is_causal=True), *attended], dim=2)
+
+
+def grove_mask(owner: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, T, T), zero where a token sees another and -inf elsewhere, for torch's attention on rows of groves.
+
+    Args:
+        owner: (B, T) whose a token is: 0 the root's, which stands in front and all see; else its owner's alone.
+    """
+    hidden = (owner[:, None] != 0) & (owner[:, None] != owner[:, :, None])
+    hidden = hidden | hidden.new_ones(hidden.shape[1:]).triu(1)
+    length = owner.shape[1]
+    aligned = -(-length // 8) * 8  # what the fused kernels ask of a row's distance; they would copy
+    mask = torch.zeros(*hidden.shape[:2], aligned, dtype=dtype, device=owner.device)[..., :length]
+    return mask.masked_fill_(hidden, -torch.inf)[:, None]

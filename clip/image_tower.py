@@ -8,7 +8,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .blocks import finish, heads, layer_norm, project, require_plain
+from .blocks import finish, heads, layer_norm, project, replace_tokens, require_plain, side_by_side
 
 
 class ImageFeatures(NamedTuple):
@@ -25,11 +25,16 @@ class ImageTower(nn.Module):
 
     Visual prompts (VPT, Jia et al. 2022) are ``n`` extra tokens behind the patches, added after the positional
     embedding and before ``ln_pre``. Deep prompts replace their outputs at the input of blocks 2..D.
+
+    Args:
+        visual: open_clip's image tower.
+        stream: dtype of what passes from block to block; products are in that of their weights.
     """
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: nn.Module, stream: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.visual: Any = visual
+        self.stream = stream
         self.obstacle = _why_not_promptable(visual)
 
     @property
@@ -71,21 +76,23 @@ class ImageTower(nn.Module):
                 raise ValueError(f"image tower of type {self.obstacle} has no output tokens to return")
             return ImageFeatures(self.visual(images.to(self._dtype()))[:, None], None)
 
-        visual, dtype = self.visual, self._dtype()
-        patches = visual.conv1(images.to(dtype)).flatten(2).transpose(1, 2)
-        start = visual.class_embedding.to(dtype).expand(len(images), 1, -1)
-        x = torch.cat([start, patches], dim=1) + visual.positional_embedding.to(dtype)
+        visual, stream = self.visual, self.stream
+        patches = visual.conv1(images.to(self._dtype())).flatten(2).transpose(1, 2)
+        start = visual.class_embedding.to(stream).expand(len(images), 1, -1)
+        x = torch.cat([start, patches.to(stream)], dim=1) + visual.positional_embedding.to(stream)
 
         # what enters the first block is the same for all copies of an image, and for all images under a prompt
         images_only = layer_norm(x, visual.ln_pre)
-        prompts_only = None if prompts is None else layer_norm(prompts.to(x.dtype), visual.ln_pre)
+        prompts_only = None if prompts is None else layer_norm(prompts.to(stream), visual.ln_pre)
         x = _join(images_only, prompts_only)
 
+        layers = () if deep is None else deep.unbind()
         blocks = visual.transformer.resblocks
         for i, block in enumerate(blocks):
-            if deep is not None and 0 < i <= len(deep):
-                fresh = deep[i - 1].to(x.dtype).repeat(len(images), 1, 1)
-                x = torch.cat([x[:, : -fresh.shape[1]], fresh], dim=1)
+            if 0 < i <= len(layers):
+                fresh = layers[i - 1]
+                pairs = x.unflatten(0, (len(images), -1))
+                x = replace_tokens(pairs, fresh[None], x.shape[1] - fresh.shape[1]).flatten(0, 1)
             if i:
                 qkv = project(block, x)
             else:
@@ -94,9 +101,9 @@ class ImageTower(nn.Module):
             q, k, v = heads(block, qkv)
             if block is blocks[-1] and not tokens:
                 x, q = x[:, :1], q[:, :, :1]
-            x = finish(block, x, F.scaled_dot_product_attention(q, k, v))
+            x = finish(block, x, side_by_side(F.scaled_dot_product_attention(q, k, v)))
 
-        x = layer_norm(x, visual.ln_post) @ visual.proj.to(x.dtype)
+        x = layer_norm(x, visual.ln_post, visual.proj.dtype) @ visual.proj
         x = x.unflatten(0, (len(images), -1))
         return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
 

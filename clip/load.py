@@ -26,7 +26,7 @@ def load(name: str, precision: str = "fp32") -> CLIP:
         name: "ViT-B/16", "ViT-B/32", "ViT-L/14", "RN50", "RN101", ... (OpenAI's weights); "mini" (bundled); an
             open_clip model with the tag of its weights, "ViT-B-32:laion2b_s34b_b79k"; "hf-hub:owner/name"; a file
             (OpenAI's archive, or a state dict in its key format as .pt or .safetensors).
-        precision: "fp16" runs the towers in half precision; "fp32", "amp" and "bf16" keep fp32 weights.
+        precision: one of ``PRECISIONS``: what the weights are cast to, once (norms stay fp32).
 
     Raises:
         ValueError: unknown name or tag, unreadable weights, an activation that does not match.

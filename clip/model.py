@@ -3,14 +3,11 @@
 import hashlib
 from typing import Any
 
-import torch
-from open_clip.model import convert_weights_to_lp
 from torch import Tensor, nn
 
 from .image_tower import ImageTower
+from .precision import PRECISIONS, cast
 from .text_tower import TextTower
-
-PRECISIONS = ("fp32", "fp16", "amp", "bf16")
 
 
 class CLIP(nn.Module):
@@ -32,10 +29,10 @@ class CLIP(nn.Module):
         self.name = name
         self.hash = _hash(model)
         model.requires_grad_(False).eval()
-        if precision == "fp16":
-            convert_weights_to_lp(model, dtype=torch.float16)
-        self.image = ImageTower(model.visual)
-        self.text = TextTower(getattr(model, "text", model))
+        cast(model, PRECISIONS[precision])
+        stream = PRECISIONS[precision].stream
+        self.image = ImageTower(model.visual, stream)
+        self.text = TextTower(getattr(model, "text", model), stream)
         self.logit_scale = model.logit_scale
 
     @property

@@ -13,6 +13,7 @@ The roots' and branches' tokens are computed once each; padding is not computed 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,33 +50,41 @@ class Layout:
         return Layout(self.roots, branches, ends, tokens)
 
     @property
-    def starts(self) -> Tensor:
+    def starts(self) -> np.ndarray:
         """(C,) position of each branch's first token among the T."""
-        lengths = torch.tensor(self.branches)
-        return lengths.cumsum(0) - lengths
+        lengths = np.array(self.branches)
+        return lengths.cumsum() - lengths
 
-    def positions(self) -> Tensor:
+    def positions(self) -> np.ndarray:
         """(R, K + T) position of every token in its text, the index into the positional embedding.
 
         Behind the end of text, a token that a shorter root's texts need may lie outside of a longer root's; these do
         not use it.
         """
-        inside = torch.cat([torch.arange(n) for n in self.branches])
-        behind = inside > torch.tensor(self.ends).repeat_interleave(torch.tensor(self.branches))
-        limit = torch.where(behind, CONTEXT_LENGTH - 1, 2 * CONTEXT_LENGTH)  # a text too long stays an error
-        root = torch.arange(self.longest_root)
-        return torch.stack([torch.cat([root, (length + inside).minimum(limit)]) for length in self.roots])
+        inside = np.concatenate([np.arange(n) for n in self.branches])
+        behind = inside > np.repeat(self.ends, self.branches)
+        limit = np.where(behind, CONTEXT_LENGTH - 1, 2 * CONTEXT_LENGTH)  # a text too long stays an error
+        root = np.arange(self.longest_root)
+        return np.stack([np.concatenate([root, np.minimum(length + inside, limit)]) for length in self.roots])
 
-    def read_out(self) -> Tensor:
+    def read_out(self) -> np.ndarray:
         """(R, C, L) index among the K + T of each class's first ``tokens`` outputs; behind them the last again."""
-        steps = torch.arange(max(self.tokens))
-        count = torch.tensor(self.tokens)[:, None]
-        steps = torch.minimum(steps, count - 1)  # (C, L)
+        count = np.array(self.tokens)[:, None]
+        steps = np.minimum(np.arange(max(self.tokens)), count - 1)  # (C, L)
         rows = []
         for length in self.roots:
             branch = self.longest_root + self.starts[:, None] + (steps - length)
-            rows.append(torch.where(steps < length, steps, branch))
-        return torch.stack(rows)
+            rows.append(np.where(steps < length, steps, branch))
+        return np.stack(rows)
+
+
+def on_device(indices: np.ndarray, device: torch.device) -> Tensor:
+    """Indices on a device; nothing waits for their way to a GPU."""
+    tensor = torch.tensor(indices)
+    if device.type != "cuda":
+        return tensor.to(device)
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+    return pinned.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,8 @@ class TextPrompts:
         """The forest with the branches of these classes alone, in this order; gradients reach the whole one."""
         layout = self.layout.select(classes)
         shift = self.layout.starts[list(classes)] - layout.starts  # from where a branch's tokens come
-        index = torch.arange(sum(layout.branches)) + shift.repeat_interleave(torch.tensor(layout.branches))
-        branch = self.branch.index_select(-2, index.to(self.branch.device))
+        index = np.arange(sum(layout.branches)) + np.repeat(shift, layout.branches)
+        branch = self.branch.index_select(-2, on_device(index, self.branch.device))
         return TextPrompts(self.root, branch, layout)
 
 

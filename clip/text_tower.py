@@ -1,16 +1,14 @@
 """CLIP's text tower with context tokens and deep text prompts."""
 
-from collections import Counter
-from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import finish, heads, layer_norm, project, require_plain
-from .branch_attention import Groups, attend
+from .arrangement import Arrangement, arrange
+from .blocks import finish, heads, layer_norm, project, replace_tokens, require_plain, side_by_side
+from .branch_attention import attend_packed, grove_mask
 from .text_prompts import Layout, TextPrompts, split_texts
 
 
@@ -28,10 +26,19 @@ class TextTower(nn.Module):
 
     The result equals encoding all R x C texts at 77 positions each; what it costs is one pass over
     K + T tokens per root, with K the shared beginning and T the classes' own tokens.
+
+    Attributes:
+        packed: which arrangement of the tokens to use (see ``arrangement``); None: the one for the device.
+
+    Args:
+        text: open_clip's text tower, or a model that is one.
+        stream: dtype of what passes from block to block; products are in that of their weights.
     """
 
-    def __init__(self, text: Any) -> None:
+    def __init__(self, text: Any, stream: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self.stream = stream
+        self.packed: bool | None = None
         require_causal(text)
         self.transformer = text.transformer
         self.token_embedding = text.token_embedding
@@ -75,92 +82,71 @@ class TextTower(nn.Module):
         Output tokens are returned where the layout asks for them; otherwise the last block computes the
         end-of-text positions alone.
         """
-        return self._encode(prompts.root, prompts.branch, deep, _indices(prompts.layout, prompts.root.device))
+        return self._encode(prompts.root, prompts.branch, deep, self.arrangement(prompts.layout))
+
+    def arrangement(self, layout: Layout) -> Arrangement:
+        """Where the tokens of a forest stand in the tower's batch."""
+        device = self.positional_embedding.device
+        return arrange(layout, device, device.type == "cpu" if self.packed is None else self.packed)
 
     def compile(self, **options: Any) -> None:
         """torch.compile of all but the indices, which are looked up."""
         self.__dict__["_encode"] = torch.compile(self._encode, **options)
 
-    def _encode(self, root: Tensor, branch: Tensor, deep: Tensor | None, at: "_Indices") -> TextFeatures:
-        dtype = self.transformer.get_cast_dtype()
-        n_roots, n_shared, _ = root.shape
-        summary_only = at.read_out is None
+    def _encode(self, root: Tensor, branch: Tensor, deep: Tensor | None, at: Arrangement) -> TextFeatures:
+        n_roots = len(root)
+        embedding, layers = self.positional_embedding, () if deep is None else deep.unbind()
+        root = (root + embedding[at.root_positions]).to(self.stream)
+        branch = (branch.index_select(-2, at.order) + embedding[at.branch_positions]).to(self.stream)
+        groves = 1 if at.owner is None else len(at.owner) // n_roots
+        x = _join(root, branch, groves)
 
-        root = (root + self.positional_embedding[at.root_positions]).to(dtype)
-        branch = branch.index_select(-2, at.order)
-        branch = (branch + self.positional_embedding[at.branch_positions]).to(dtype)
-        x = _join(root, branch)
-
+        mask = None
         blocks = self.transformer.resblocks
         for i, block in enumerate(blocks):
-            if deep is not None and 0 < i <= len(deep):
-                fresh = deep[i - 1].to(x.dtype)
-                x = torch.cat([x[:, :1], fresh, x[:, 1 + fresh.shape[1] :]], dim=1)
+            if 0 < i <= len(layers):
+                x = replace_tokens(
+                    x.unflatten(0, (n_roots, groves)), layers[i - 1][:, None], start=1
+                ).flatten(0, 1)
             # what enters the first block is the same under all roots, and mostly frozen: no gradient is needed there
-            qkv = project(block, x) if i else _join(project(block, root), project(block, branch))
+            qkv = project(block, x) if i else _join(project(block, root), project(block, branch), groves)
             q, k, v = heads(block, qkv)
-            if summary_only and block is blocks[-1]:
-                ends = n_shared + at.ends
-                x, q = x[:, ends], q[:, :, ends]
-                attended = attend(q, k, v, at.groups, at.padding, ends_only=True)
+            ends_only = at.tokens is None and block is blocks[-1]
+            if at.groups is not None:
+                if ends_only:
+                    x, q = x[:, at.ends], q[:, :, at.ends]
+                attended = side_by_side(attend_packed(q, k, v, at.groups, at.padding, ends_only))
             else:
-                own = attend(q, k, v, at.groups, at.padding)
-                q, k, v = (part[:, :, :n_shared] for part in (q, k, v))
-                attended = torch.cat([F.scaled_dot_product_attention(q, k, v, is_causal=True), own], dim=2)
+                if mask is None:
+                    mask = grove_mask(at.owner, q.dtype)
+                attended = side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+                if ends_only:
+                    x, attended = (part.flatten(0, 1).index_select(0, at.summaries) for part in (x, attended))
             x = finish(block, x, attended)
 
-        x = layer_norm(x, self.ln_final)
-        if self.text_projection is not None:
-            linear = isinstance(self.text_projection, nn.Linear)
-            x = self.text_projection(x) if linear else x @ self.text_projection.to(x.dtype)
-        if at.read_out is None:
-            return TextFeatures(x[:, at.rank].transpose(0, 1), None)
-        rows = torch.arange(n_roots, device=x.device)[:, None, None]
-        tokens = x[rows, at.read_out].transpose(0, 1)
-        return TextFeatures(x[:, n_shared + at.ends[at.rank]].transpose(0, 1), tokens)
+        projection = self.text_projection
+        if projection is None:
+            x = layer_norm(x, self.ln_final)
+        elif isinstance(projection, nn.Linear):
+            x = projection(layer_norm(x, self.ln_final, projection.weight.dtype))
+        else:
+            x = layer_norm(x, self.ln_final, projection.dtype) @ projection
+        rows = x.flatten(0, -2)
+        selected = at.tokens is None and at.groups is None
+        summary = rows if selected else rows.index_select(0, at.summaries)
+        summary = summary.unflatten(0, (-1, n_roots))
+        if at.tokens is None:
+            return TextFeatures(summary, None)
+        tokens = rows.index_select(0, at.tokens).unflatten(0, (*summary.shape[:2], -1))
+        if at.of_root is not None:  # all classes' gradients of these in one sum
+            tokens = torch.where(at.of_root, rows.unflatten(0, (n_roots, -1))[:, : tokens.shape[2]], tokens)
+        return TextFeatures(summary, tokens)
 
 
-class _Indices(NamedTuple):
-    """Where a layout's tokens stand when its classes are sorted by length, as index tensors on a device."""
-
-    order: Tensor  # (T,) which of the branches' tokens stands there
-    groups: Groups
-    root_positions: Tensor  # (R, K) in the text
-    branch_positions: Tensor  # (R, T) in the text, or (1, T) where roots are equally long
-    padding: Tensor | None  # (R, K) of roots shorter than K
-    ends: Tensor  # (C,) of the sorted classes' ends of text among the T
-    rank: Tensor  # (C,) of each class among the sorted ones
-    read_out: Tensor | None  # (R, C, L) where output tokens are asked for
-
-
-@lru_cache(maxsize=32)
-def _indices(layout: Layout, device: torch.device) -> _Indices:
-    # what stands behind the end of text is needed only for its output
-    lengths = layout.branches if layout.tokens else tuple(end + 1 for end in layout.ends)
-    classes = sorted(range(len(lengths)), key=lengths.__getitem__)
-    rank = torch.tensor(classes).argsort()
-    by_length = replace(layout, branches=lengths).select(classes)
-    counts = torch.tensor(by_length.branches)
-    shift = layout.starts[classes] - by_length.starts
-    positions = by_length.positions()
-    equal = len(set(layout.roots)) == 1
-    root = torch.arange(layout.longest_root)
-    tensors = {
-        "order": torch.arange(len(positions[0]) - len(root)) + shift.repeat_interleave(counts),
-        "root_positions": positions[:, : len(root)],
-        "branch_positions": positions[: 1 if equal else None, len(root) :],
-        "padding": None if equal else root >= torch.tensor(layout.roots)[:, None],
-        "ends": by_length.starts + torch.tensor(by_length.ends),
-        "rank": rank,
-        "read_out": by_length.read_out()[:, rank] if layout.tokens else None,
-    }
-    on_device = {name: None if index is None else index.to(device) for name, index in tensors.items()}
-    return _Indices(groups=tuple(Counter(by_length.branches).items()), **on_device)  # type: ignore[arg-type]
-
-
-def _join(root: Tensor, branch: Tensor) -> Tensor:
-    """(R, K, c) and (R or 1, T, c) -> (R, K + T, c)."""
-    return torch.cat([root, branch.expand(len(root), -1, -1)], dim=1)
+def _join(root: Tensor, branch: Tensor, groves: int) -> Tensor:
+    """Tokens (R, K, c) and (R or 1, G T, c) -> rows (R G, K + T, c)."""
+    branches = branch.unflatten(1, (groves, -1)).expand(len(root), -1, -1, -1)
+    return torch.cat([root[:, None].expand(-1, groves, -1, -1), branches], dim=2).flatten(0, 1)
 
 
 def require_causal(text: Any) -> None:

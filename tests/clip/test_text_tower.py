@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip import CLIP, EOT, SOS, Layout, TextPrompts, TextTower, encode
+from clip import CLIP, EOT, SOS, Layout, TextPrompts, TextTower, arrangement, encode
 from clip.text_tower import require_causal
 from tests.clip import tiny
 
@@ -50,6 +50,16 @@ def make_prompts(layout, width, seed=0):
     root = torch.randn(len(layout.roots), layout.longest_root, width, generator=draw) * 0.05
     branch = torch.randn(sum(layout.branches), width, generator=draw) * 0.05
     return root.requires_grad_(), branch.requires_grad_()
+
+
+@pytest.fixture(params=["packed", "groves"])
+def form(request, towers, monkeypatch):
+    """Both arrangements of the tokens; groves of few tokens, so that there are several."""
+    monkeypatch.setattr(towers.text, "packed", request.param == "packed")
+    monkeypatch.setattr(arrangement, "ROW", 16)
+    arrangement.arrange.cache_clear()
+    yield request.param
+    arrangement.arrange.cache_clear()
 
 
 def check(model, towers, layout, n_deep=0, n_ctx=0):
@@ -101,7 +111,7 @@ DEPTHS = [
 
 
 @pytest.mark.parametrize(("name", "n_deep"), DEPTHS)
-def test_it_equals_all_texts_at_77_positions(name, n_deep, original, towers):
+def test_it_equals_all_texts_at_77_positions(name, n_deep, form, original, towers):
     layout = LAYOUTS[name]
     torch.manual_seed(0)
     check(original, towers, layout, n_deep, n_ctx=min(layout.roots) - 1)
