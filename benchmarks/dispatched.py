@@ -44,8 +44,11 @@ class Dispatched:
     Attributes:
         operations: by name.
         copies: those of them that only move values: copies, concatenations, gathers.
-        casts: copies to another dtype; ``frozen_casts``: those of a frozen weight.
+        casts: copies to another dtype.
+        frozen_casts: those of them whose source is a frozen weight.
         products: shapes of matrix products, ``(m, k) (k, n)`` or with the batch in front.
+        waits: those that need a value on the host.
+        kept: bytes of what the backward pass needs, without weights.
     """
 
     operations: Counter[str] = field(default_factory=Counter)
@@ -54,6 +57,7 @@ class Dispatched:
     frozen_casts: int = 0
     products: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
 
     @property
     def total(self) -> int:
@@ -176,8 +180,21 @@ def count_step(model: Any, autocast: Callable[[], Any], batch: int, classes: int
             optimiser.step()
 
         step()  # momentum and what is looked up are there from now on
-        with Counting(list(model.clip.parameters())) as counting:
+        weights = [*model.clip.parameters(), *model.parameters()]
+        sizes = {weight.untyped_storage()._cdata: 0 for weight in weights}
+        kept = []  # alive to the end, so that no storage is taken for another
+
+        def note(tensor: Tensor) -> Tensor:
+            kept.append(tensor)
+            sizes.setdefault(tensor.untyped_storage()._cdata, tensor.untyped_storage().nbytes())
+            return tensor
+
+        with (
+            Counting(list(model.clip.parameters())) as counting,
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        ):
             step()
+    counting.seen.kept = sum(sizes.values())
     return counting.seen
 
 
@@ -188,14 +205,15 @@ def main() -> None:
     parser.add_argument("--products", action="store_true", help="also the shapes of the matrix products")
     add_arguments(parser, batch=4)
     args = parser.parse_args()
-    print("| method | classes | operations | products | copies | casts | of frozen weights | waits |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| method | classes | operations | products | copies | casts | of frozen weights | waits | kept GiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for method in args.methods:
         for classes in args.classes:
             seen = count(cell_of(args, method, classes, plain=False))
             columns = (
                 *(method, classes, seen.total, seen.products.total()),
                 *(seen.copies.total(), seen.casts.total(), seen.frozen_casts, seen.waits.total()),
+                f"{seen.kept / 2**30:.2f}",
             )
             print("|", " | ".join(map(str, columns)), "|", flush=True)
             if args.products:

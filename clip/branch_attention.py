@@ -67,6 +67,6 @@ def grove_mask(owner: Tensor, dtype: torch.dtype) -> Tensor:
     hidden = (owner[:, None] != 0) & (owner[:, None] != owner[:, :, None])
     hidden = hidden | hidden.new_ones(hidden.shape[1:]).triu(1)
     length = owner.shape[1]
-    aligned = -(-length // 8) * 8  # what the fused kernels ask of a row's distance; they would copy
+    aligned = -(-length // 16) * 16  # what fused kernels ask of the distance of rows, else they copy the mask
     mask = torch.zeros(*hidden.shape[:2], aligned, dtype=dtype, device=owner.device)[..., :length]
     return mask.masked_fill_(hidden, -torch.inf)[:, None]
