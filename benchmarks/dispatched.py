@@ -205,7 +205,9 @@ def main() -> None:
     parser.add_argument("--products", action="store_true", help="also the shapes of the matrix products")
     add_arguments(parser, batch=4)
     args = parser.parse_args()
-    print("| method | classes | operations | products | copies | casts | of frozen weights | waits | kept GiB |")
+    print(
+        "| method | classes | operations | products | copies | casts | of frozen weights | waits | kept GiB |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for method in args.methods:
         for classes in args.classes:

@@ -127,8 +127,8 @@ def arrange(layout: Layout, device: torch.device, packed: bool) -> Arrangement:
 
 def _deal(lengths: np.ndarray, n_shared: int) -> list[np.ndarray]:
     """Classes of each grove: the longest first, each to the grove with the fewest tokens."""
-    row = max(ROW, int(n_shared + lengths.max()))
-    n_groves = math.ceil(lengths.sum() / (row - n_shared))
+    room = _room(int(lengths.max()), n_shared)
+    n_groves = math.ceil(lengths.sum() / room)
     while True:
         heap = [(0, g) for g in range(n_groves)]
         groves: list[list[int]] = [[] for _ in heap]
@@ -136,6 +136,17 @@ def _deal(lengths: np.ndarray, n_shared: int) -> list[np.ndarray]:
             load, g = heap[0]
             groves[g].append(c)
             heapq.heapreplace(heap, (load + int(lengths[c]), g))
-        if max(heap)[0] <= row - n_shared:
+        if max(heap)[0] <= room:
             return [np.array(grove) for grove in groves]
         n_groves += 1
+
+
+def _room(longest: int, n_shared: int) -> int:
+    """Most tokens of a grove."""
+    return max(ROW - n_shared, longest)
+
+
+def classes_of_a_row(layout: Layout, packed: bool) -> int:
+    """Classes of the longest branch that a row is filled with; memory grows in these steps."""
+    longest = max(layout.branches)
+    return 1 if packed else _room(longest, layout.longest_root) // longest

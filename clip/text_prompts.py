@@ -81,10 +81,7 @@ class Layout:
 def on_device(indices: np.ndarray, device: torch.device) -> Tensor:
     """Indices on a device; nothing waits for their way to a GPU."""
     tensor = torch.tensor(indices)
-    if device.type != "cuda":
-        return tensor.to(device)
-    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
-    return pinned.to(device, non_blocking=True)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arrangement import Arrangement, arrange
+from .arrangement import Arrangement, arrange, classes_of_a_row
 from .blocks import finish, heads, layer_norm, project, replace_tokens, require_plain, side_by_side
 from .branch_attention import attend_packed, grove_mask
 from .text_prompts import Layout, TextPrompts, split_texts
@@ -86,8 +86,14 @@ class TextTower(nn.Module):
 
     def arrangement(self, layout: Layout) -> Arrangement:
         """Where the tokens of a forest stand in the tower's batch."""
-        device = self.positional_embedding.device
-        return arrange(layout, device, device.type == "cpu" if self.packed is None else self.packed)
+        return arrange(layout, self.positional_embedding.device, self._packed())
+
+    def classes_of_a_row(self, layout: Layout) -> int:
+        """Classes of the longest branch that are one step of what the tower computes and keeps."""
+        return classes_of_a_row(layout, self._packed())
+
+    def _packed(self) -> bool:
+        return self.positional_embedding.device.type == "cpu" if self.packed is None else self.packed
 
     def compile(self, **options: Any) -> None:
         """torch.compile of all but the indices, which are looked up."""

@@ -162,7 +162,7 @@ def lengthen(tokens: Tensor, length: int) -> Tensor:
 def activation_bytes(
     tower: TextTower, prompts: TextPrompts, deep: Tensor | None
 ) -> tuple[float, float, float]:
-    """What a training step keeps of the text tower's pass, measured on the longest class.
+    """What a training step keeps of the text tower's pass, measured on copies of the longest class.
 
     Returns:
         bytes of what the classes share, of an average class and of the longest one.
@@ -171,8 +171,8 @@ def activation_bytes(
     longest = lengths.index(max(lengths))
     weights = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
     probe = replace(prompts, root=prompts.root.detach().requires_grad_(), branch=prompts.branch.detach())
-    kept = []
-    for classes in ([longest], [longest, longest]):
+    kept, step = [], tower.classes_of_a_row(prompts.layout)
+    for classes in ([longest] * step, [longest] * 2 * step):
         sizes: dict[int, int] = {}
 
         def note(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
@@ -189,8 +189,8 @@ def activation_bytes(
             features = tower.forward(probe.select(classes), None if deep is None else deep.detach())
         kept.append(sum(sizes.values()))
         del features
-    one = float(kept[1] - kept[0])
-    return kept[0] - one, one * sum(lengths) / len(lengths) / max(lengths), one
+    one = (kept[1] - kept[0]) / step
+    return kept[0] - step * one, one * sum(lengths) / len(lengths) / max(lengths), one
 
 
 def free_memory(device: torch.device) -> float:

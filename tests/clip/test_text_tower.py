@@ -117,9 +117,54 @@ def test_it_equals_all_texts_at_77_positions(name, n_deep, form, original, tower
     check(original, towers, layout, n_deep, n_ctx=min(layout.roots) - 1)
 
 
-def test_deep_prompts_replace_as_many_positions_as_they_have(original, towers):
+def test_deep_prompts_replace_as_many_positions_as_they_have(form, original, towers):
     torch.manual_seed(0)
     check(original, towers, Layout((9, 7), (4, 3), (3, 2), (9, 8)), n_deep=2, n_ctx=2)
+
+
+def both_forms(towers, prompts, deep=None):
+    """Features of the forest in both arrangements, and gradients of what it is made of."""
+    leaves = [prompts.root, prompts.branch] + ([] if deep is None else [deep])
+    results = []
+    for towers.text.packed in (True, False):
+        outputs = [part for part in towers.text(prompts, deep) if part is not None]
+        draw = torch.Generator().manual_seed(0)
+        weighed = sum((part * torch.randn(part.shape, generator=draw)).sum() for part in outputs)
+        results.append([*outputs, *torch.autograd.grad(weighed, leaves)])
+    towers.text.packed = None
+    return results
+
+
+#: Of 60 classes with names of 1 to 12 tokens, in rows of as many tokens as on a GPU.
+MANY = tuple(3 + (7 * c) % 12 for c in range(60))
+FORESTS = {
+    "ends": Layout((5,), MANY, tuple(n - 1 for n in MANY)),
+    "unequal roots and tokens": Layout(
+        (7, 5, 5), MANY, tuple(n - 3 for n in MANY), tuple(n + 3 for n in MANY)
+    ),
+    "a root for each image": Layout((4,) * 9, MANY[:20], tuple(n - 1 for n in MANY[:20])),
+}
+
+
+@pytest.mark.parametrize("part", [None, [3, 4, 17, 18, 19], [11]], ids=["all", "some", "one"])
+@pytest.mark.parametrize("name", FORESTS)
+def test_both_arrangements_give_the_same(name, part, towers):
+    prompts = TextPrompts(*make_prompts(FORESTS[name], towers.text.width), FORESTS[name])
+    deep = (torch.randn(2, len(prompts.root), 3, towers.text.width) * 0.05).requires_grad_()
+    leaves = prompts if part is None else prompts.select(part)
+    for packed, groves in zip(*both_forms(towers, leaves, deep)):
+        assert_close(groves, packed)
+
+
+def test_branches_of_each_root_give_the_same(towers):
+    """As contexts around the class name, of several prompts."""
+    layout = FORESTS["ends"]
+    draw = torch.Generator().manual_seed(0)
+    root, branch = (torch.randn(3, n, towers.text.width, generator=draw) * 0.05 for n in (5, sum(MANY)))
+    layout = replace(layout, roots=(5, 5, 5))
+    prompts = TextPrompts(root.requires_grad_(), branch.requires_grad_(), layout)
+    for packed, groves in zip(*both_forms(towers, prompts)):
+        assert_close(groves, packed)
 
 
 names = st.text(alphabet="abc zé_-'7", max_size=12).filter(lambda name: encode(name.replace("_", " ")))
@@ -131,8 +176,9 @@ names = st.text(alphabet="abc zé_-'7", max_size=12).filter(lambda name: encode(
     roots=st.lists(st.integers(1, 8), min_size=1, max_size=3),
     tokens=st.booleans(),
     depth=st.integers(1, 3),
+    packed=st.booleans(),
 )
-def test_it_equals_all_texts_for_any_class_names(classnames, roots, tokens, depth):
+def test_it_equals_all_texts_for_any_class_names(classnames, roots, tokens, depth, packed):
     branches = [[*encode(name.replace("_", " ")), *encode("."), EOT] for name in classnames]
     lengths = tuple(map(len, branches))
     counts = tuple(roots[0] + length - 2 for length in lengths) if tokens else ()
@@ -144,6 +190,7 @@ def test_it_equals_all_texts_for_any_class_names(classnames, roots, tokens, dept
     layout = Layout(tuple(roots), tuple(reach), tuple(length - 1 for length in lengths), counts)
     model, towers = _small()
     n_ctx = min(roots) - 1
+    towers.text.packed = packed
     check(model, towers, layout, depth - 1 if n_ctx else 0, n_ctx)
 
 
@@ -166,11 +213,11 @@ TEXTS = [
 @pytest.mark.parametrize(
     "texts", [TEXTS, TEXTS[:2], TEXTS[:1], ["a photo of a cat.", "a photo of a"], ["word " * 75]]
 )
-def test_plain_texts_equal_open_clip(texts, original, towers):
+def test_plain_texts_equal_open_clip(texts, form, original, towers):
     assert_close(towers.text.encode(texts), original.encode_text(open_clip.tokenize(texts)))
 
 
-def test_a_text_is_encoded_alike_in_any_company(towers):
+def test_a_text_is_encoded_alike_in_any_company(form, towers):
     together = towers.text.encode(TEXTS)
     alone = torch.cat([towers.text.encode([text]) for text in TEXTS])
     assert_close(together, alone)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import clip.arrangement
 from tests.trainers.harness import LEARNERS, assert_close
 from trainers import class_texts, zeroshot_texts
 
@@ -62,6 +63,29 @@ def test_a_chunk_keeps_no_more_than_the_memory_allows(method, make):
         assert sizes == [1, 2, 4, 4, 2]  # measured on one and two; ten classes in three chunks
     finally:
         del model.clip.text.forward
+
+
+@pytest.mark.parametrize("method", ["CoOp", "MMTPA"])
+def test_what_is_kept_is_known_where_roots_are_repeated(method, make, monkeypatch):
+    """As on a GPU, in rows of few tokens: with every row the root's are kept again."""
+    monkeypatch.setattr(clip.arrangement, "ROW", 24)
+    model = make(method).model
+    monkeypatch.setattr(model.clip.text, "packed", False)
+    clip.arrangement.arrange.cache_clear()
+    prompts, deep = model.text_prompts()
+    shared, each, _ = class_texts.activation_bytes(model.clip.text, prompts, deep)
+    sizes = {}
+
+    def note(tensor):
+        sizes[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model.clip.text(prompts, deep)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.clip.text.parameters()}
+    kept = sum(tensor.untyped_storage().nbytes() for key, tensor in sizes.items() if key not in weights)
+    clip.arrangement.arrange.cache_clear()
+    assert shared + 10 * each == pytest.approx(kept, rel=0.1)
 
 
 def test_evaluation_needs_less_memory_than_training(make):

@@ -25,11 +25,13 @@ def counters(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("method", ["MMTPA", "CoOp"])
-def test_compiled_towers_give_the_same(method, counters, data_root, tmp_path, images):
+def test_compiled_towers_give_the_same(method, packed, counters, data_root, tmp_path, images):
     results = []
     for compiled in (False, True):
         trainer = build(make_cfg(method, data_root, tmp_path / str(compiled), "TRAIN.COMPILE", compiled))
+        trainer.model.clip.text.packed = packed
         trainer.set_model_mode("train")
         trainer.epoch, trainer.num_batches = 0, 100
         graphs = []
