@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from benchmarks.dispatched import Counting
 from dassl.engine import TRAINER_REGISTRY
+from tests.trainers.harness import LEARNERS
 from trainers import mmtpa
 
 
@@ -31,3 +33,16 @@ def test_prompts_gradients_and_loss_are_fp32(method, precision, make, monkeypatc
     for parameter in trainer.model.parameters():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         assert torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize(("precision", "packed"), [("bf16", True), ("bf16", False), ("amp", True)])
+@pytest.mark.parametrize("method", LEARNERS)
+def test_no_frozen_weight_is_cast_in_a_step(method, precision, packed, make, monkeypatch):
+    trainer = make(method, f"TRAINER.{TRAINER_REGISTRY.get(method).section}.PREC", precision)
+    monkeypatch.setattr(trainer.model.clip.text, "packed", packed)
+    images, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
+    with Counting(list(trainer.model.clip.parameters())) as counting:
+        with trainer.autocast():
+            loss, _ = trainer.model.loss(images, labels)
+        loss.backward()
+    assert counting.seen.frozen_casts == 0
