@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 import tools  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, add_arguments, build, cell_of
 from clip.arrangement import arrange
+from clip.text_prompts import selection
 from trainers import mmtpa, plot
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_rnn_layer", "convolution"}
@@ -149,9 +150,7 @@ def as_on_a_gpu() -> Iterator[None]:
         patch.object(mmtpa, "hierarchical_transport", without_asking),
         patch.object(plot, "hierarchical_transport", without_asking),
     ):
-        arrange.cache_clear()
         yield
-        arrange.cache_clear()  # what was looked up is fake
 
 
 def count(cell: Cell) -> Dispatched:
@@ -166,6 +165,8 @@ def count_step(model: Any, autocast: Callable[[], Any], batch: int, classes: int
     model.clip.text.packed = False
     model.class_texts.chunk = classes  # no memory to measure
     on_fake_tensors(model, mode)
+    for looked_up in (arrange, selection):
+        looked_up.cache_clear()
     with mode, as_on_a_gpu():
         optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, foreach=True)
         images = torch.randn(batch, 3, *model.clip.image.image_size)
@@ -198,6 +199,8 @@ def count_step(model: Any, autocast: Callable[[], Any], batch: int, classes: int
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
             step()
+    for looked_up in (arrange, selection):
+        looked_up.cache_clear()  # it is fake
     counting.seen.kept = sum(sizes.values())
     return counting.seen
 

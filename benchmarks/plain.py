@@ -27,7 +27,7 @@ class PlainTextTower(TextTower):
             for r, (root, n_shared) in enumerate(zip(prompts.root, layout.roots)):
                 text = torch.cat([root[:n_shared], own if own.dim() == 2 else own[r]])[:length]
                 texts.append(torch.cat([text, padding.expand(length - len(text), -1)]))
-        x = (torch.stack(texts) + self.positional_embedding).to(self.transformer.get_cast_dtype())
+        x = (torch.stack(texts) + self.positional_embedding).to(self.stream)
         mask = torch.full((length, length), -torch.inf, device=x.device).triu(1)
         for i, block in enumerate(self.transformer.resblocks):
             if deep is not None and 0 < i <= len(deep):
@@ -47,10 +47,10 @@ class PlainImageTower(ImageTower):
     def forward(
         self, images: Tensor, prompts: Tensor | None = None, deep: Tensor | None = None, tokens: bool = False
     ) -> ImageFeatures:
-        visual, dtype = self.visual, self._dtype()
+        visual, dtype = self.visual, self.stream
         copies = 1 if prompts is None else len(prompts)
-        pixels = images.to(dtype).repeat_interleave(copies, dim=0)
-        x = visual.conv1(pixels).flatten(2).transpose(1, 2)
+        pixels = images.to(self._dtype()).repeat_interleave(copies, dim=0)
+        x = visual.conv1(pixels).flatten(2).transpose(1, 2).to(dtype)
         start = visual.class_embedding.to(dtype).expand(len(x), 1, -1)
         x = torch.cat([start, x], dim=1) + visual.positional_embedding.to(dtype)
         if prompts is not None:

@@ -41,7 +41,7 @@ class Arrangement(NamedTuple):
     # where they stand among the ends alone
     tokens: Tensor | None  # (C R L,) where output tokens stand, if they are asked for
     # packed
-    groups: Groups | None  # lengths of branches, as they stand
+    groups: Groups  # lengths of branches, as they stand
     padding: Tensor | None  # (R, K) of roots shorter than K
     ends: Tensor | None  # (C,) of the sorted classes' ends of text in a row
     # groves
@@ -51,7 +51,7 @@ class Arrangement(NamedTuple):
     of_root: Tensor | None  # (R, L, 1) which output tokens are the root's, the same for all classes
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def arrange(layout: Layout, device: torch.device, packed: bool) -> Arrangement:
     """The arrangement of a forest in one of the forms."""
     # what stands behind the end of text is needed only for its output
@@ -120,7 +120,7 @@ def arrange(layout: Layout, device: torch.device, packed: bool) -> Arrangement:
             )  # not read; spread, for the gradient's sake
             indices["of_root"] = of_root[..., None]
         indices["tokens"] = (tokens + rows_before[:, None, None]).swapaxes(0, 1).ravel()
-    groups = tuple((int(n), count) for n, count in Counter(counts.tolist()).items()) if packed else None
+    groups = tuple((int(n), count) for n, count in Counter(counts.tolist()).items()) if packed else ()
     tensors = {name: None if index is None else on_device(index, device) for name, index in indices.items()}
     return Arrangement(groups=groups, **tensors)  # type: ignore[arg-type]
 

@@ -54,8 +54,8 @@ def attend_packed(
         attended.append(of_root.flatten(2, 3) @ values[0] + (of_own @ own_value).flatten(2, 3))
     if ends_only:
         return torch.cat(attended, dim=2)
-    roots = (part[:, :, :n_shared] for part in (q, k, v))
-    return torch.cat([F.scaled_dot_product_attention(*roots, is_causal=True), *attended], dim=2)
+    q, k, v = (part[:, :, :n_shared] for part in (q, k, v))
+    return torch.cat([F.scaled_dot_product_attention(q, k, v, is_causal=True), *attended], dim=2)
 
 
 def grove_mask(owner: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ The roots' and branches' tokens are computed once each; padding is not computed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -79,9 +80,24 @@ class Layout:
 
 
 def on_device(indices: np.ndarray, device: torch.device) -> Tensor:
-    """Indices on a device; nothing waits for their way to a GPU."""
+    """Indices on a device; nothing waits for their way to a GPU.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured, which would copy from this memory again when it is gone.
+    """
     tensor = torch.tensor(indices)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda" or (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=128)
+def selection(layout: Layout, classes: tuple[int, ...], device: torch.device) -> tuple[Layout, Tensor]:
+    """The layout of these classes, and which of the branches' tokens are theirs."""
+    selected = layout.select(classes)
+    shift = layout.starts[list(classes)] - selected.starts
+    index = np.arange(sum(selected.branches)) + np.repeat(shift, selected.branches)
+    return selected, on_device(index, device)
 
 
 @dataclass(frozen=True)
@@ -100,11 +116,8 @@ class TextPrompts:
 
     def select(self, classes: Sequence[int]) -> "TextPrompts":
         """The forest with the branches of these classes alone, in this order; gradients reach the whole one."""
-        layout = self.layout.select(classes)
-        shift = self.layout.starts[list(classes)] - layout.starts  # from where a branch's tokens come
-        index = np.arange(sum(layout.branches)) + np.repeat(shift, layout.branches)
-        branch = self.branch.index_select(-2, on_device(index, self.branch.device))
-        return TextPrompts(self.root, branch, layout)
+        layout, tokens = selection(self.layout, tuple(classes), self.branch.device)
+        return TextPrompts(self.root, self.branch.index_select(-2, tokens), layout)
 
 
 def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:

@@ -118,7 +118,7 @@ class TextTower(nn.Module):
             qkv = project(block, x) if i else _join(project(block, root), project(block, branch), groves)
             q, k, v = heads(block, qkv)
             ends_only = at.tokens is None and block is blocks[-1]
-            if at.groups is not None:
+            if at.owner is None:
                 if ends_only:
                     x, q = x[:, at.ends], q[:, :, at.ends]
                 attended = side_by_side(attend_packed(q, k, v, at.groups, at.padding, ends_only))
@@ -138,7 +138,7 @@ class TextTower(nn.Module):
         else:
             x = layer_norm(x, self.ln_final, projection.dtype) @ projection
         rows = x.flatten(0, -2)
-        selected = at.tokens is None and at.groups is None
+        selected = at.tokens is None and at.owner is not None
         summary = rows if selected else rows.index_select(0, at.summaries)
         summary = summary.unflatten(0, (-1, n_roots))
         if at.tokens is None:

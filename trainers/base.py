@@ -59,8 +59,9 @@ class PromptTrainer(TrainerX):
         section: its part of the config, ``cfg.TRAINER[section]``, declared by ``extend_cfg``.
         released_as: released trainers under other names that this one reproduces.
 
-    ``PREC`` of a method: fp32; fp16 (towers in half precision, prompts, loss and transport in fp32); amp (fp16 autocast
-    with loss scaling); bf16 (autocast).
+    ``PREC`` of a method: fp32; fp16 (towers in half precision, prompts, loss and transport in fp32); amp and bf16 (the
+    towers' products in fp16, with loss scaling, or in bf16, and what passes between blocks in fp32; autocast for the
+    layers that a method learns).
     """
 
     #: Several processes (torchrun) can train it together; the engine asks.
