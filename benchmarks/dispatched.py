@@ -29,7 +29,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import tools  # noqa: F401  makes the checkout importable from any folder
+import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, add_arguments, build, cell_of
 from clip.arrangement import arrange
 from clip.text_prompts import selection
