@@ -129,7 +129,8 @@ def both_forms(towers, prompts, deep=None):
     for towers.text.packed in (True, False):
         outputs = [part for part in towers.text(prompts, deep) if part is not None]
         draw = torch.Generator().manual_seed(0)
-        weighed = sum((part * torch.randn(part.shape, generator=draw)).sum() for part in outputs)
+        weights = [torch.randn(part.shape, generator=draw).to(part.device) for part in outputs]
+        weighed = sum((part.float() * weight).sum() for part, weight in zip(outputs, weights))
         results.append([*outputs, *torch.autograd.grad(weighed, leaves)])
     towers.text.packed = None
     return results
