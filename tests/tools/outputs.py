@@ -51,7 +51,7 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
             "images": 100,
             "per_class": [{"class": "cat", "accuracy": accuracy, "images": 100}],
         },
-        "trainable_parameters": 8192 * learns,
+        "trainable_parameters": 512 * int(settings.get("TRAINER.COOP.N_CTX", 16)) * learns,
         "time": {
             "started": started.isoformat(),
             "finished": (started + timedelta(minutes=1)).isoformat(),

@@ -1,11 +1,13 @@
 """The report as a person meets it: the program, its files, and the page in a browser."""
 
 import csv
+import errno
 import html.parser
 import re
 import shutil
 import subprocess
 import sys
+from html import unescape as html_unescape
 
 import pytest
 
@@ -13,21 +15,35 @@ from runs.errors import clean_errors
 from tests.tools.outputs import leave
 from tools import report
 from tools.launching import protocols
+from tools.launching.grid import ELEVEN
 from tools.launching.protocols import Cell
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Runs in the page after its own script: sorts the first table by its last column twice, tells the methods' order.
+# Run in the page after its own script. Sorts the first table by its last column twice, tells the rows' order.
 CLICKS = """
-<script>
 const table = document.querySelector("table"), orders = [];
 const column = table.tHead.rows[0].cells.length - 1;
 for (let i = 0; i < 2; i++) {
   table.tHead.rows[0].cells[column].querySelector("button").click();
-  orders.push(table.tHead.rows[0].cells[column].getAttribute("aria-sort") + ": "
-    + [...table.tBodies[0].rows].map(row => row.cells[1].textContent).join(" "));
+  const rows = [...table.tBodies].flatMap(body => [...body.rows]);
+  const name = row => row.cells[0].textContent.replace("DescribableTextures", "Desc") + " " + row.cells[1].textContent;
+  orders.push(table.tHead.rows[0].cells[column].getAttribute("aria-sort") + ": " + rows.map(name).join(", "));
 }
 document.title = orders.join("; ");
-</script>
+"""
+# Scrolls the widest table to its right end, and looks where the method's column is.
+NARROW = """
+const widest = [...document.querySelectorAll("table")].sort((a, b) => b.scrollWidth - a.scrollWidth)[0];
+const around = widest.parentElement, style = getComputedStyle(document.body);
+around.scrollLeft = 1e6;
+const name = [...widest.tBodies[0].rows[0].cells].filter(cell => cell.className.includes("name")).at(-1);
+document.title = [innerWidth, document.documentElement.scrollWidth, around.scrollLeft > 0,
+  name.getBoundingClientRect().left - around.getBoundingClientRect().left,
+  name.offsetWidth / around.clientWidth, style.color, style.backgroundColor].join("; ");
+"""
+PRINT = """
+document.title = [...document.querySelectorAll("table")].map(table =>
+  [table.tHead.rows[0].cells.length, table.scrollWidth, document.body.clientWidth].join(" ")).join("; ");
 """
 
 
@@ -60,7 +76,7 @@ def test_it_prints_and_writes_every_form(output, monkeypatch, capsys):
     ]
     assert r"\textbf{70.00}" in (folder / "fewshot.tex").read_text()
     assert "**70.00**" in (folder / "report.md").read_text()
-    assert "![Accuracy over shots, mini <&>](fewshot.png)" in (folder / "report.md").read_text()
+    assert r"![Accuracy over shots, mini \<&\>](fewshot.png)" in (folder / "report.md").read_text()
     assert (folder / "fewshot.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "fewshot.pdf").read_bytes().startswith(b"%PDF")
 
@@ -74,6 +90,51 @@ def test_warnings_are_printed_and_stand_in_the_report(output, monkeypatch, capsy
         assert "runs of different code are mixed" in (output / "elsewhere" / name).read_text()
 
 
+def test_a_report_takes_the_place_of_the_earlier_one_and_of_nothing_else(output, tmp_path, monkeypatch):
+    folder = tmp_path / "report"
+    run = protocols.base2new_train(Cell("CoOp", "mini", "dtd", 1))[0]
+    leave(output, run, 60.0, backbone="mini <&>")
+    run_report(monkeypatch, output, "--to", folder)
+    (folder / "README.md").write_text("mine")
+    (folder / "cost.txt").write_text("mine")
+    assert (folder / "base2new_16shots.csv").is_file()
+    shutil.rmtree(output / "base2new")
+    run_report(monkeypatch, output, "--to", folder)
+    assert not list(folder.glob("base2new*"))
+    assert not list(folder.glob(".report*"))
+    assert (folder / "README.md").read_text() == (folder / "cost.txt").read_text() == "mine"
+    listed = (folder / "files.txt").read_text().split()
+    assert {path.name for path in folder.iterdir()} == {*listed, "files.txt", "README.md", "cost.txt"}
+
+
+def test_a_list_of_files_names_none_outside(output, tmp_path, monkeypatch):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (tmp_path / "keep").write_text("mine")
+    (folder / "files.txt").write_text("../keep\n/etc/passwd\n\n.\n")
+    run_report(monkeypatch, output, "--to", folder)
+    assert (tmp_path / "keep").read_text() == "mine"
+
+
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(output, monkeypatch, capsys):
+    run_report(monkeypatch, output)
+    before = {path.name: path.read_bytes() for path in (output / "report").iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "page", full)  # the last of all files
+    with pytest.raises(SystemExit) as ended:
+        run_report(monkeypatch, output, "--title", "Other")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"error: folder of the report {output / 'report'} cannot be written: No space left on device\n"
+    )
+    assert {path.name: path.read_bytes() for path in (output / "report").iterdir()} == before
+
+
 class Page(html.parser.HTMLParser):
     """Collects what a page would load, and checks that its elements close."""
 
@@ -84,7 +145,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.loads += [v for k, v in attrs if k in ("src", "href") and not v.startswith(("data:", "#"))]
-        if tag not in ("meta", "link", "img"):
+        if tag not in ("meta", "link", "img", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -101,28 +162,100 @@ def test_the_page_is_well_formed_and_loads_nothing(output, monkeypatch):
     assert re.search(r'<td class="best" data-value="70.0">70.00</td>', text)
 
 
-@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium is installed")
-def test_the_page_in_a_browser(output, tmp_path, monkeypatch):
-    run_report(monkeypatch, output)
-    text = (output / "report" / "report.html").read_text()
-    page = tmp_path / "page.html"
-    page.write_text(text.replace("</body>", CLICKS + "</body>"))
+def in_a_browser(text, script, tmp_path, width=1200, dark=False):
+    """The title of the page after `script` has run in it; errors in its console fail."""
+    page = tmp_path / f"page{width}.html"
+    page.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
     browser = next(filter(None, map(shutil.which, BROWSERS)))
     ran = subprocess.run(
         [
             *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()),
+            *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"),
+            *("--disable-component-update", f"--user-data-dir={tmp_path / f'profile{width}{dark}'}"),
+            *([] if not dark else ["--blink-settings=preferredColorScheme=0"]),
+            *(f"--window-size={width},900", "--dump-dom", page.as_uri()),
         ],
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert "CONSOLE" not in ran.stderr, ran.stderr
-    title = re.search(r"<title>(.*?)</title>", ran.stdout).group(1)
-    # By 4 shots: average and data set are the same here; MaPLe has none and stays last.
-    assert title == (
-        "descending: CoOp CoOp MMTPA MMTPA MaPLe MaPLe; ascending: MMTPA MMTPA CoOp CoOp MaPLe MaPLe"
+    return html_unescape(re.search(r"<title>(.*?)</title>", ran.stdout).group(1))
+
+
+in_browser = pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium is installed")
+
+
+@in_browser
+def test_sorting_in_a_browser(output, tmp_path, monkeypatch):
+    for trainer, accuracy in (("CoOp", 30.0), ("MMTPA", 90.0)):
+        leave(
+            output,
+            protocols.fewshot(Cell(trainer, "mini", "eurosat", 1, 4))[0],
+            accuracy,
+            backbone="mini <&>",
+        )
+    run_report(monkeypatch, output)
+    title = in_a_browser((output / "report" / "report.html").read_text(), CLICKS, tmp_path)
+    # Averages stay together and in front, 47.5 and 77; MaPLe has none with 4 shots and stays last of each.
+    down, up = title.split("; ")
+    assert down == (
+        "descending: Average MMTPA, Average CoOp, Average MaPLe, "
+        "EuroSAT MMTPA, Desc CoOp, Desc MMTPA, EuroSAT CoOp, Desc MaPLe, EuroSAT MaPLe"
     )
+    assert up == (
+        "ascending: Average CoOp, Average MMTPA, Average MaPLe, "
+        "EuroSAT CoOp, Desc MMTPA, Desc CoOp, EuroSAT MMTPA, Desc MaPLe, EuroSAT MaPLe"
+    )
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """A transfer to ten data sets by methods with long names: the widest table there is."""
+    for trainer in ("CoOp", "MMTPA"):
+        for seed in (1, 2):
+            for number, rate in enumerate(("0.1", "0.2")):
+                settings = ("OPTIM.LR", rate, "TRAINER.COOP.CTX_INIT", f"a <b>photo</b> & more of {rate}")
+                out = tmp_path / "out" / str(number)
+                source = Cell(trainer, "vit_b16", "imagenet", seed, settings=settings)
+                leave(out, protocols.xd_train(source)[0], 70.0 + seed)
+                for dataset in ELEVEN[1:]:
+                    target = Cell(trainer, "vit_b16", dataset, seed, settings=settings)
+                    leave(out, protocols.transfer_test(target)[0], 50.0 + seed + number)
+    return tmp_path / "out"
+
+
+@in_browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_narrow_screen_keeps_the_methods_in_sight(wide, tmp_path, monkeypatch, dark):
+    run_report(monkeypatch, wide)
+    text = (wide / "report" / "report.html").read_text()
+    title = in_a_browser(text, NARROW, tmp_path, 400, dark)
+    width, page, scrolls, name, share, ink, paper = title.split("; ")
+    assert float(page) <= float(width)  # the page itself does not scroll sideways
+    assert scrolls == "true"  # the table does
+    assert abs(float(name)) <= 1  # and the method's column stays at its left edge
+    assert float(share) < 0.5  # leaving room for the numbers
+    assert luminance(ink) > 0.6 if dark else luminance(ink) < 0.2
+    assert luminance(paper) < 0.1 if dark else luminance(paper) > 0.9
+
+
+def luminance(colour):
+    """Of "rgb(r, g, b)", between 0 and 1."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
+
+
+@in_browser
+def test_print_loses_no_column(wide, tmp_path, monkeypatch):
+    run_report(monkeypatch, wide)
+    text = (wide / "report" / "report.html").read_text()
+    # A landscape A4 page without its margins is 1032 CSS pixels wide.
+    printed = text.replace("@media print", "@media all").replace("@media screen", "@media not all")
+    title = in_a_browser(printed, PRINT, tmp_path, 1032)
+    tables = [tuple(map(float, table.split(" "))) for table in title.split("; ")]
+    assert max(columns for columns, _, _ in tables) == 13
+    for _, table_width, room in tables:
+        assert table_width <= room + 1
 
 
 @pytest.mark.parametrize(

@@ -8,42 +8,41 @@ from tools.reporting.collect import Result
 from tools.reporting.stats import harmonic_mean, spread
 from tools.reporting.tables import Value
 
+BySeed = dict[int, float]
+
 
 @dataclass(frozen=True)
 class Scope:
     """What a complete table holds: everything that any of its methods has.
 
-    A method that learns nothing needs one seed, whatever the others have.
+    A method that learns nothing has the same result with every seed: one, whichever it is, is all there is to have.
     """
 
     datasets: tuple[str, ...]
     seeds: frozenset[int]
     spread: str = "std"
 
-    def of_dataset(self, by_seed: dict[int, float], learns: bool = True) -> Value:
+    def of_dataset(self, by_seed: BySeed, learns: bool = True) -> Value:
         """Mean over seeds; with the remark "n/m seeds" where some are missing."""
         if not by_seed:
             return Value()
+        by_seed = by_seed if learns else self._of_any_seed(by_seed)
         missing = learns and self.seeds - by_seed.keys()
         remark = f"{len(by_seed)}/{len(self.seeds)} seeds" if missing else ""
         return self._value(list(by_seed.values()), remark)
 
-    def average(self, by_dataset: dict[str, dict[int, float]], learns: bool = True) -> Value:
+    def average(self, by_dataset: dict[str, BySeed], learns: bool = True) -> Value:
         """Mean over data sets, its spread over the seeds' averages; no number unless all are there."""
-        seeds = self._seeds(by_dataset, learns)
-        there = sum(len(seeds) > 0 and seeds <= by_dataset.get(name, {}).keys() for name in self.datasets)
-        if there < len(self.datasets):
+        averages = self._averages(by_dataset, learns, self.datasets)
+        if not averages:
+            there = sum(bool(self._whole(by_dataset.get(name, {}), learns)) for name in self.datasets)
             return Value(remark=f"incomplete, {there}/{len(self.datasets)}")
-        averages = [
-            sum(by_dataset[name][seed] for name in self.datasets) / len(self.datasets)
-            for seed in sorted(seeds)
-        ]
         return self._value(averages)
 
     def harmonic(
         self,
-        base: dict[str, dict[int, float]],
-        new: dict[str, dict[int, float]],
+        base: dict[str, BySeed],
+        new: dict[str, BySeed],
         learns: bool,
         datasets: Iterable[str],
     ) -> Value:
@@ -51,23 +50,27 @@ class Scope:
 
         The mean of the data sets' H would be another number; the field takes H of the averages.
         """
-        names = list(datasets)
-        seeds = self._seeds({**base, **new}, learns)
-        whole = [seeds <= part.get(name, {}).keys() for part in (base, new) for name in names]
-        if not seeds or not all(whole):
+        names = tuple(datasets)
+        pairs = list(zip(self._averages(base, learns, names), self._averages(new, learns, names)))
+        if not pairs:
             return Value()
-        per_seed = [
-            tuple(sum(part[name][seed] for name in names) / len(names) for part in (base, new))
-            for seed in sorted(seeds)
-        ]
-        means = [sum(column) / len(per_seed) for column in zip(*per_seed)]
-        return Value(harmonic_mean(*means), spread([harmonic_mean(*pair) for pair in per_seed], self.spread))
+        means = [sum(column) / len(pairs) for column in zip(*pairs)]
+        return Value(harmonic_mean(*means), spread([harmonic_mean(*pair) for pair in pairs], self.spread))
 
-    def _seeds(self, by_dataset: dict[str, dict[int, float]], learns: bool) -> frozenset[int]:
-        if learns:
-            return self.seeds
-        common = [frozenset(by_seed) for by_seed in by_dataset.values()]
-        return frozenset.intersection(*common) if common else frozenset()
+    def _averages(self, by_dataset: dict[str, BySeed], learns: bool, names: tuple[str, ...]) -> list[float]:
+        """The mean over data sets of each seed; none unless all of both are there."""
+        whole = [self._whole(by_dataset.get(name, {}), learns) for name in names]
+        return [sum(of_seed) / len(of_seed) for of_seed in zip(*whole)] if all(whole) else []
+
+    def _whole(self, by_seed: BySeed, learns: bool) -> list[float]:
+        """What a data set has for every seed, in their order; none where one is missing."""
+        if not learns:
+            return list(self._of_any_seed(by_seed).values())
+        return [by_seed[seed] for seed in sorted(self.seeds)] if self.seeds <= by_seed.keys() else []
+
+    @staticmethod
+    def _of_any_seed(by_seed: BySeed) -> BySeed:
+        return {0: sum(by_seed.values()) / len(by_seed)} if by_seed else {}
 
     def _value(self, numbers: list[float], remark: str = "") -> Value:
         return Value(sum(numbers) / len(numbers), spread(numbers, self.spread), remark)
@@ -75,14 +78,12 @@ class Scope:
 
 def scope_of(results: Iterable[Result], datasets: tuple[str, ...], spread_kind: str) -> Scope:
     """The scope of a table of `results`."""
-    listed = list(results)
-    seeds = {result.seed for result in listed if result.learns} or {result.seed for result in listed}
-    return Scope(datasets, frozenset(seeds), spread_kind)
+    return Scope(datasets, frozenset(result.seed for result in results if result.learns), spread_kind)
 
 
-def accuracies(results: Iterable[Result]) -> dict[str, dict[int, float]]:
+def accuracies(results: Iterable[Result]) -> dict[str, BySeed]:
     """Accuracy by data set and seed."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
+    found: dict[str, BySeed] = defaultdict(dict)
     for result in results:
         found[result.dataset][result.seed] = result.accuracy
     return dict(found)

@@ -1,74 +1,121 @@
 """Every method against one, paired by data set, seed and shots: a table of differences and p-values."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from tools.reporting.collect import Result
-from tools.reporting.selection import TOY, TOY_NOTE, of_protocol, ordered_methods
-from tools.reporting.stats import FEWEST, compare, harmonic_mean
+from tools.reporting.selection import Group, labels, of_protocol, ordered_methods
+from tools.reporting.stats import (
+    FEWEST_FOR_INTERVAL,
+    FEWEST_FOR_P,
+    Comparison,
+    compare,
+    harmonic_mean,
+    holm,
+)
 from tools.reporting.tables import Row, Table, Value
 
 Measure = dict[tuple[str, str, int, int], float]  # by method, data set, shots, seed
+REFERENCE = "CoOp"
 
 
-def comparison(backbone: str, results: list[Result], reference: str | None) -> Iterator[Table]:
-    """Every method against one, paired by data set, seed and shots.
+def comparison(group: Group, results: list[Result], reference: str | None) -> Iterator[Table]:
+    """Every method that learns against one, paired by data set, seed and shots.
+
+    What learns nothing sees no shots, and so has no pair; as the reference it is what all others are compared with.
 
     Args:
-        reference: the method to compare with; None for CoOp or, without it, the first one.
+        reference: the method to compare with, by its name or its trainer's; None for CoOp or, without it, the first.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: there is no such method, or several.
     """
-    methods = [method for method, _ in ordered_methods(results)]
-    if reference is not None and reference not in methods:
-        raise ValueError(f"--reference {reference!r} is not among the methods: {', '.join(methods)}")
-    reference = reference or ("CoOp" if "CoOp" in methods else methods[0])
+    learns = dict(ordered_methods(results))
+    named = labels(results)
+    chosen = _reference(reference, results, named, learns)
+    if chosen is None:
+        return
     rows = []
-    for section, found in _measures(results):
-        for method in methods:
-            pairs = _pairs(found, method, reference)
-            if method == reference or not pairs:
-                continue
-            said = compare(*zip(*pairs))
+    for section, found in _measures(results, chosen if not learns[chosen] else None):
+        said: dict[str, Comparison] = {}
+        for method in learns:
+            pairs = _pairs(found, method, chosen)
+            if method != chosen and learns[method] and pairs:
+                said[method] = compare(*zip(*pairs))
+        tested = {method: of.p for method, of in said.items() if of.p is not None}
+        corrected = dict(zip(tested, holm(list(tested.values()))))
+        for method, of in said.items():
             values = (
-                Value(said.difference, said.half_width),
-                Value(said.pairs, digits=0),
-                Value(said.p_pairs, digits=4),
-                Value(said.groups, digits=0),
-                Value(said.p_groups, digits=4),
+                Value(of.difference, of.half_width),
+                Value(tested.get(method), digits=4),
+                Value(corrected.get(method), digits=4),
+                Value(of.datasets, digits=0),
+                Value(of.pairs, digits=0),
             )
-            rows.append(Row(section, f"{method} − {reference}", values))
-    columns = ("difference", "pairs", "p of pairs", "data sets", "p of data sets")
+            rows.append(Row(section, named[method], values))
+    columns = ("difference", "p", "p, Holm", "data sets", "pairs")
     if rows:
         yield Table(
             "comparison",
-            f"Paired comparison with {reference}, {backbone}",
+            f"Paired comparison with {named[chosen]}, {group}",
             "measure",
             columns,
             tuple(rows),
             (
-                "mean difference in points ± its 95 % interval (paired t); pairs share data set, seed and shots",
-                "p: Wilcoxon's signed-rank test, two-sided, over pairs and over data sets (seeds and shots averaged); "
-                f"not corrected for the number of comparisons; none for fewer than {FEWEST}, which cannot reach 0.05",
-                *([TOY_NOTE] if backbone in TOY else []),
+                f"difference: of the method − {named[chosen]}, in points; data sets are the unit: the mean over them "
+                "of each one's mean difference, ± its 95 % interval by Student's t, none for fewer than "
+                f"{FEWEST_FOR_INTERVAL} data sets",
+                "p: Wilcoxon's signed-rank test over data sets, two-sided, none for fewer than "
+                f"{FEWEST_FOR_P} of them, which cannot reach 0.05; Holm: corrected for the methods of the measure",
+                "pairs share data set, seed and shots"
+                + ("" if learns[chosen] else f"; {named[chosen]} learns nothing, of no shots and any seed"),
+                *group.notes(results),
             ),
             unranked=frozenset(columns),
         )
 
 
-def _measures(results: list[Result]) -> Iterator[tuple[str, Measure]]:
-    """What methods are compared on, by (method, data set, shots, seed); methods that learn nothing with any."""
-    seeds = {result.seed for result in results if result.learns}
+def _reference(
+    asked: str | None, results: list[Result], named: dict[str, str], learns: dict[str, bool]
+) -> str | None:
+    """The method to compare with; None where no method learns."""
+    if asked is None:
+        candidates = [method for method in learns if learns[method]]
+        of_coop = [result.method for result in results if result.trainer == REFERENCE]
+        return min(of_coop, key=candidates.index) if of_coop else next(iter(candidates), None)
+    trainers = {result.method: result.trainer for result in results}
+    for name in (lambda method: method, named.get, trainers.get):
+        found = [method for method in learns if name(method) == asked]
+        if len(found) == 1:
+            return found[0]
+    several = "is several of" if found else "is not among"
+    raise ValueError(
+        f"--reference {asked!r} {several} the methods: {', '.join(map(named.__getitem__, learns))}"
+    )
+
+
+def _measures(results: list[Result], constant: str | None) -> Iterator[tuple[str, Measure]]:
+    """What methods are compared on, by (method, data set, shots, seed).
+
+    Args:
+        constant: a method that learns nothing, whose results stand for any seed and number of shots.
+    """
     by_protocol: dict[str, Measure] = {}
     for protocol in ("fewshot", "base", "new", "transfer"):
-        chosen = of_protocol(results, protocol)
-        shots = {result.shots for result in chosen if result.learns}
         found: Measure = {}
-        for result in chosen:
-            for seed in [result.seed] if result.learns else seeds:
-                for number in [result.shots] if result.learns else shots:
-                    target = f"{result.source} to {result.dataset}" if result.source else result.dataset
-                    found[result.method, target, number, seed] = result.accuracy
+        targets: dict[str, set[str]] = defaultdict(set)
+        for result in of_protocol(results, protocol):
+            if result.learns:
+                target = f"{result.source} to {result.dataset}" if result.source else result.dataset
+                targets[result.dataset].add(target)
+                found[result.method, target, result.shots, result.seed] = result.accuracy
+        settings = {(target, shots, seed) for _, target, shots, seed in found}
+        of = "fewshot" if protocol == "transfer" else protocol
+        for result in of_protocol(results, of) if constant else []:
+            if result.method == constant:
+                for target, shots, seed in settings:
+                    if target in targets[result.dataset]:
+                        found[constant, target, shots, seed] = result.accuracy
         by_protocol[protocol] = found
     base, new = by_protocol["base"], by_protocol["new"]
     harmonic = {key: harmonic_mean(base[key], new[key]) for key in base if key in new}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 SPREADS = {
     "std": "standard deviation over seeds",
@@ -34,27 +35,28 @@ def spread(values: Sequence[float], kind: str = "std") -> float | None:
     return float(t.ppf(0.975, len(values) - 1)) * std / math.sqrt(len(values))
 
 
-#: Pairs: with five the least p-value that there can be is 0.0625.
-FEWEST = 6
+#: Data sets for an interval. Of two the interval is 9 standard deviations wide to either side.
+FEWEST_FOR_INTERVAL = 3
+#: Data sets for a p-value: with five the least that there can be is 0.0625.
+FEWEST_FOR_P = 6
 
 
 class Comparison(NamedTuple):
-    """Two methods on the same data sets and seeds.
+    """Two methods on the same data sets, which are the unit: pairs of one data set are not independent.
 
     Attributes:
-        difference: mean of a - b over all pairs.
-        half_width: of the 95 % interval of that mean (paired t); None for a single pair.
-        p_pairs: Wilcoxon's signed-rank test over all pairs (two-sided); None for fewer than FEWEST.
-        p_groups: the same over the data sets, seeds averaged before. Pairs of one data set are not independent
-            of each other, data sets are (Demsar, JMLR 2006). None for fewer than FEWEST.
+        difference: mean over data sets of their mean a - b.
+        half_width: of the 95 % interval of that mean; None for fewer than FEWEST_FOR_INTERVAL data sets.
+        p: of the signed-rank test over data sets; None for fewer than FEWEST_FOR_P.
+        datasets: how many data sets.
+        pairs: how many pairs of accuracies.
     """
 
     difference: float
     half_width: float | None
+    p: float | None
+    datasets: int
     pairs: int
-    p_pairs: float | None
-    groups: int
-    p_groups: float | None
 
 
 def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Comparison:
@@ -63,21 +65,44 @@ def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Co
         raise ValueError(f"{len(a)} and {len(b)} accuracies: pairs are needed")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     names = np.asarray(groups)
-    by_group = [float(differences[names == name].mean()) for name in dict.fromkeys(groups)]
+    means = np.array([differences[names == name].mean() for name in dict.fromkeys(groups)])
     return Comparison(
-        float(differences.mean()),
-        spread(differences.tolist(), "ci95"),
+        float(means.mean()),
+        float(half_widths(means)) if len(means) >= FEWEST_FOR_INTERVAL else None,
+        float(signed_rank_p(means)) if len(means) >= FEWEST_FOR_P else None,
+        len(means),
         len(differences),
-        signed_rank_p(differences.tolist()) if len(differences) >= FEWEST else None,
-        len(by_group),
-        signed_rank_p(by_group) if len(by_group) >= FEWEST else None,
     )
 
 
-def signed_rank_p(differences: Sequence[float]) -> float:
-    """The two-sided p-value of Wilcoxon's signed-rank test; 1 where all differences are 0."""
+def half_widths(means: ArrayLike) -> np.ndarray:
+    """Half the width of the 95 % interval of the mean of `means` (..., data sets) by Student's t."""
+    from scipy.stats import sem, t
+
+    means = np.asarray(means, dtype=float)
+    return t.ppf(0.975, means.shape[-1] - 1) * sem(means, axis=-1)
+
+
+def signed_rank_p(means: ArrayLike) -> np.ndarray:
+    """Two-sided p-values of Wilcoxon's signed-rank test of `means` (..., data sets); 1 where all are 0.
+
+    The test that is usual over data sets (Demsar, JMLR 2006).
+    """
     from scipy.stats import wilcoxon
 
     # Equal up to rounding: 80.1 - 80.0 and 70.1 - 70.0 are the same rank.
-    rounded = np.round(differences, 9)
-    return float(wilcoxon(rounded).pvalue) if rounded.any() else 1.0
+    rounded = np.round(np.asarray(means, dtype=float), 9)
+    equal = ~rounded.any(axis=-1)
+    with np.errstate(invalid="ignore"):
+        p = wilcoxon(np.where(equal[..., None], 1.0, rounded), axis=-1).pvalue
+    return np.where(equal, 1.0, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """`p_values` of one family, corrected so that the chance of any false one stays below alpha (Holm, 1979)."""
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected

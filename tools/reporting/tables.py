@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -142,18 +143,23 @@ def as_markdown(table: Table) -> str:
     """Best in bold, second underlined."""
     ranks = table.ranks()
     marks = {1: ("**", "**"), 2: ("<u>", "</u>")}
-    header = table.header()
+    header = list(map(as_markdown_text, table.header()))
     left = len(header) - len(table.columns)
     lines = [header, ["---"] * left + ["---:"] * len(table.columns)]
     for number, row in enumerate(table.rows):
         values = []
         for i, value in enumerate(row.values):
             before, after = marks.get(ranks.get((number, i), 0), ("", ""))
-            values.append(f"{before}{value}{after}")
-        lines.append(table._cells(row, values))
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    notes = [f"\n{note}" for note in table.notes]
-    return "\n".join([f"### {table.title}", "", *rows, *notes]) + "\n"
+            values.append(f"{before}{as_markdown_text(str(value))}{after}")
+        lines.append([*map(as_markdown_text, table._cells(row, [])), *values])
+    rows = ["| " + " | ".join(line) + " |" for line in lines]
+    notes = [f"\n{as_markdown_text(note)}" for note in table.notes]
+    return "\n".join([f"### {as_markdown_text(table.title)}", "", *rows, *notes]) + "\n"
+
+
+def as_markdown_text(text: str) -> str:
+    """As it stands, wherever Markdown would read a tag, an emphasis or the end of a cell."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", re.sub(r"&(?=#?\w+;)", "&amp;", text))
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -162,19 +168,26 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
     "−": "--",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
+# A table of more columns than a page is wide is scaled to it.
+WIDE = 7
 
 
 def as_latex(table: Table) -> str:
-    """A booktabs table, best in bold, second underlined; needs `\\usepackage{booktabs}`."""
+    """A booktabs table, best in bold, second underlined; needs `\\usepackage{booktabs}`, a wide one `{graphicx}`."""
     ranks = table.ranks()
     marks = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
     columns = len(table.columns) + 1
+    wide = columns > WIDE
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_tex(' '.join(f'{part[0].upper()}{part[1:]}.' for part in (table.title, *table.notes)))}}}",
         rf"\label{{tab:{table.name}}}",
+        *([r"\resizebox{\textwidth}{!}{%"] if wide else []),
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(map(_tex, ["Method", *table.columns])) + r" \\",
@@ -189,7 +202,7 @@ def as_latex(table: Table) -> str:
             mark = marks.get(ranks.get((number, i), 0), "%s")
             values.append(mark % _tex(str(value)))
         lines.append(" & ".join([_tex(row.name), *values]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}" + "}" * wide, r"\end{table}"]) + "\n"
 
 
 def _tex(text: str) -> str:

@@ -32,3 +32,11 @@ def test_h_is_that_of_the_averages():
     assert h.number == pytest.approx(2 * 70 * 50 / 120)  # not (53.33 + 60) / 2
     assert scope.harmonic(base, new, True, ("x",)).number == pytest.approx(2 * 80 * 40 / 120)
     assert scope.harmonic(base, {"x": {1: 40.0}}, True, ("x", "y")) == Value()
+
+
+def test_what_learns_nothing_needs_no_seed_in_common():
+    base, new = {"x": {1: 60.0}, "y": {7: 80.0}}, {"x": {2: 40.0}, "y": {3: 60.0}}
+    assert SCOPE.average(base, learns=False) == Value(70.0)
+    assert SCOPE.harmonic(base, new, False, ("x", "y")).number == pytest.approx(2 * 70 * 50 / 120)
+    assert SCOPE.of_dataset({5: 60.0, 6: 60.0}, learns=False) == Value(60.0)
+    assert SCOPE.average({"x": {1: 60.0}}, learns=False) == Value(remark="incomplete, 1/2")

@@ -63,6 +63,182 @@ def test_a_transfer_without_its_source_is_skipped_with_a_warning(tmp_path):
     assert "imagenet/CoOp/vit_b16_16shots/seed1, is not there" in warning
 
 
+@pytest.fixture
+def transferred(tmp_path):
+    """Models of three data sets, and the first one's tested on another: `tested(model_dir, output_dir)`."""
+    for dataset in ("imagenet", "food101", "caltech101"):
+        leave(tmp_path, protocols.xd_train(cell(dataset=dataset))[0], 70.0)
+
+    def tested(model_dir, output_dir=None, **changes):
+        path = leave(tmp_path, protocols.transfer_test(cell())[0], 40.0, model_dir=model_dir, **changes)
+        if output_dir:
+            record = json.loads(path.read_text())
+            record["config"]["OUTPUT_DIR"] = output_dir
+            path.write_text(json.dumps(record))
+        results, warnings = collect([tmp_path])
+        return [result for result in results if result.record["kind"] == "eval"], warnings
+
+    return tested
+
+
+def test_a_relative_model_is_that_of_where_it_was_started(transferred, tmp_path):
+    where = "out/evaluation/CoOp/vit_b16_16shots/dtd/seed1"
+    (result,), _ = transferred("out/imagenet/CoOp/vit_b16_16shots/seed1", where)
+    assert result.source == "ImageNet"
+    (result,), _ = transferred("./out/../out/imagenet/CoOp/vit_b16_16shots/seed1/", where)
+    assert result.source == "ImageNet"
+    (result,), _ = transferred("out/imagenet/CoOp/vit_b16_16shots/seed1/prompt_learner", where)
+    assert result.source == "ImageNet"  # the folder of the checkpoint
+
+
+@pytest.mark.parametrize(
+    "model_dir", ["seed1", "CoOp/vit_b16_16shots/seed1", "models/best", "/x/y/seed1", ""]
+)
+def test_a_short_name_finds_no_other_data_sets_record(transferred, model_dir):
+    results, (warning,) = transferred(model_dir, "evaluation/elsewhere")
+    assert results == []
+    assert f"the record of the model that it tests, {model_dir or '.'}" in warning.replace(
+        "tests, ,", "tests, .,"
+    )
+
+
+def test_base_to_new_models_of_one_layout_are_told_apart_by_their_data_sets(tmp_path):
+    """Below shots_16/ the folders of all data sets are called alike."""
+    leave(tmp_path, protocols.base2new_train(cell(dataset="eurosat", shots=4))[0], 80.0)
+    model = "/gone/base2new/train_base/dtd/shots_4/CoOp/vit_b16/seed1"
+    leave(tmp_path, protocols.base2new_test(cell(shots=16))[0], 40.0, model_dir=model)
+    results, (warning,) = collect([tmp_path])
+    assert [(r.dataset, r.shots) for r in results if r.protocol == "new"] == [("DescribableTextures", 16)]
+    assert "1 tested models have no record here" in warning
+
+
+def test_a_result_is_of_the_seed_and_shots_of_its_model(tmp_path):
+    train, test = protocols.base2new_train(cell(seed=2, shots=4))[0], protocols.base2new_test(cell(seed=2))[0]
+    leave(tmp_path, train, 80.0)
+    leave(tmp_path, test, 40.0, seed=1, model_dir=str(tmp_path / train.folder))
+    results, _ = collect([tmp_path])
+    assert {(r.protocol, r.seed, r.shots) for r in results} == {("base", 2, 4), ("new", 2, 4)}
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "dataset", "said"),
+    [
+        ("base", "all", "dtd", "the base classes of DescribableTextures and tested on all classes of Desc"),
+        ("all", "new", "dtd", "all classes of DescribableTextures and tested on the new classes of Desc"),
+        ("all", "base", "dtd", "all classes of DescribableTextures and tested on the base classes of Desc"),
+        (
+            "base",
+            "new",
+            "eurosat",
+            "the base classes of DescribableTextures and tested on the new classes of Euro",
+        ),
+        (
+            "base",
+            "all",
+            "eurosat",
+            "the base classes of DescribableTextures and tested on all classes of Euro",
+        ),
+    ],
+)
+def test_classes_that_no_protocol_pairs_are_no_results(tmp_path, trained, tested, dataset, said):
+    run = protocols.fewshot(cell(settings=("DATASET.SUBSAMPLE_CLASSES", trained)))[0]
+    leave(tmp_path, run, 70.0)
+    test = protocols.transfer_test(cell(dataset=dataset, settings=("DATASET.SUBSAMPLE_CLASSES", tested)))[0]
+    leave(tmp_path, test, 40.0, model_dir=str(tmp_path / run.folder))
+    results, (warning,) = collect([tmp_path])
+    assert [result.record["kind"] for result in results] == ["train"]
+    assert f"trained on {said}" in warning
+
+
+def test_folders_above_the_output_say_nothing(tmp_path):
+    for name in ("overfitting", "prompt_length"):
+        leave(tmp_path / name / "project", protocols.base2new_train(cell())[0], 70.0)
+        results, warnings = collect([tmp_path / name])
+        assert [result.protocol for result in results] == ["base"]
+        assert not warnings
+
+
+def test_a_prompt_length_that_did_not_vary_is_no_curve(tmp_path):
+    for length in (2, 4, 8):
+        leave(tmp_path, protocols.prompt_length(cell(), length)[0], 50.0)
+        run = protocols.prompt_length(cell(trainer="KgCoOp", config="mini"), length)[0]
+        leave(tmp_path, run, 60.0, trainable_parameters=2048)
+    results, (warning,) = collect([tmp_path])
+    assert {(r.trainer, r.length) for r in results} == {("CoOp", 2), ("CoOp", 4), ("CoOp", 8)}
+    assert "the prompt length of KgCoOp on DescribableTextures with seed 1 did not vary" in warning
+    assert "nctx2, nctx4, nctx8 have 2,048 parameters each" in warning
+
+
+def test_folders_of_own_images_are_data_sets_of_their_own(tmp_path):
+    for number, root in enumerate(("/data/a/images", "/data/b/images", "/data/pets")):
+        run = protocols.fewshot(cell(dataset="image_folder", settings=("DATASET.ROOT", root)))[0]
+        leave(tmp_path / str(number), run, 60.0 + number)
+    results, warnings = collect([tmp_path])
+    assert not warnings
+    assert {r.dataset: r.accuracy for r in results} == {
+        "ImageFolder (a/images)": 60.0,
+        "ImageFolder (b/images)": 61.0,
+        "ImageFolder (pets)": 62.0,
+    }
+
+
+def test_one_folder_of_own_images_is_one_however_it_is_written(tmp_path):
+    for seed, root in enumerate(("/home/me/data/pets", "data/pets/", "data/./pets"), 1):
+        run = protocols.fewshot(cell(dataset="image_folder", seed=seed, settings=("DATASET.ROOT", root)))[0]
+        leave(tmp_path, run, 60.0)
+    assert {result.dataset for result in collect([tmp_path])[0]} == {"ImageFolder (pets)"}
+
+
+def test_a_test_of_a_loaded_model_is_named_after_what_the_model_was_trained_with(tmp_path):
+    for number, rate in enumerate(("0.1", "0.2")):
+        train = protocols.base2new_train(cell(settings=("OPTIM.LR", rate)))[0]
+        leave(tmp_path / str(number), train, 80.0)
+        leave(tmp_path / str(number), protocols.base2new_test(cell())[0], 60.0 + number)
+    results, warnings = collect([tmp_path])
+    assert not warnings
+    assert {r.method: r.accuracy for r in results if r.protocol == "new"} == {
+        "CoOp (LR 0.1)": 60.0,
+        "CoOp (LR 0.2)": 61.0,
+    }
+
+
+def test_checkpoints_of_one_model_are_not_each_other(tmp_path):
+    train = protocols.base2new_train(cell(settings=("OPTIM.MAX_EPOCH", "50")))[0]
+    leave(tmp_path, train, 80.0)
+    for number, epoch in enumerate((None, 50, 10)):
+        leave(
+            tmp_path / str(number),
+            protocols.base2new_test(cell())[0],
+            60.0 - (epoch == 10),
+            load_epoch=epoch,
+            model_dir=str(tmp_path / train.folder),
+        )
+    results, warnings = collect([tmp_path])
+    assert not warnings
+    assert sorted((r.method, r.accuracy) for r in results if r.protocol == "new") == [
+        ("CoOp (LOAD_EPOCH -)", 60.0),
+        ("CoOp (LOAD_EPOCH 10)", 59.0),
+    ]
+
+
+def test_validation_accuracies_are_not_the_tests(tmp_path):
+    leave(tmp_path / "a", protocols.fewshot(cell())[0], 60.0)
+    leave(tmp_path / "b", protocols.fewshot(cell(settings=("TEST.SPLIT", "val")))[0], 70.0)
+    results, warnings = collect([tmp_path])
+    assert not warnings
+    assert {(r.method, r.split, r.accuracy) for r in results} == {
+        ("CoOp", "test", 60.0),
+        ("CoOp", "val", 70.0),
+    }
+
+
+def test_settings_of_three_runs_differ_though_the_first_does_not_know_the_key(tmp_path):
+    for number, settings in enumerate(((), ("OPTIM.LR", "0.1"), ("OPTIM.LR", "0.2"))):
+        leave(tmp_path / str(number), protocols.fewshot(cell(settings=settings))[0], 60.0 + number)
+    results, _ = collect([tmp_path])
+    assert [r.method for r in results] == ["CoOp (LR -)", "CoOp (LR 0.1)", "CoOp (LR 0.2)"]
+
+
 def test_damaged_and_newer_records_are_skipped_and_named(tmp_path):
     good = leave(tmp_path, protocols.fewshot(cell())[0], 70.0)
     cut = leave(tmp_path, protocols.fewshot(cell(seed=2))[0], 70.0)
@@ -139,6 +315,17 @@ def test_mixtures_are_named(tmp_path):
         "runs of different code are mixed: c0ffee (2 runs), 01234567-dirty (1 run)",
         "runs with different weights of ViT-B/16 are mixed: b1 (2 runs), b2 (1 run)",
         "DescribableTextures: the methods did not see the same 16 shots of seed 1: dtd all  (2 runs), d2 (1 run)",
+    ]
+
+
+def test_shots_that_are_the_same_images_and_other_test_images_are_named(tmp_path):
+    for shots in (8, 16):
+        leave(tmp_path, protocols.fewshot(cell(shots=shots))[0], 60.0, few_shot_hash="all there are")
+    metrics = {"accuracy": 60.0, "images": 99}
+    leave(tmp_path, protocols.fewshot(cell(trainer="MMTPA", shots=1))[0], 60.0, metrics=metrics)
+    assert mixtures(collect([tmp_path])[0]) == [
+        "DescribableTextures: not all were tested on as many images: 100 (2 runs), 99 (1 run)",
+        "DescribableTextures: 8 and 16 shots are the same images",
     ]
 
 
