@@ -8,7 +8,7 @@ Independent prompts in both towers, trained one after the other and then togethe
 
 and an image adapter in front of the image tower (see image_adapter), in training and in testing.
 
-No code is public and the text leaves choices open. Each is an option here:
+A reconstruction: no code is public and the text leaves choices open. Each is an option here:
 
     how stages alternate            SCHEDULE     phase (SHARES of the epochs), epoch or batch (round robin)
     how long each stage lasts       SHARES       a third of the epochs each

@@ -34,7 +34,9 @@ class KgCoOpModel(CoOpModel):
 
     def initial_words(self, options: CfgNode) -> str:
         given = super().initial_words(options)
-        return WORDS if given in ("", "True") else given  # the release's key is a switch
+        if given == "False":  # the release's key is a switch; off, the context is Gaussian
+            return ""
+        return WORDS if given in ("", "True") else given
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         texts = self.encode_texts()

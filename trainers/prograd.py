@@ -12,22 +12,55 @@ from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, encode
 from dassl.engine import TRAINER_REGISTRY
 
 from . import processes
-from .base import PromptTrainer
+from .base import PromptTrainer, section
 from .coop import CoOp, CoOpModel
 from .zeroshot_texts import zeroshot_texts
 
+# Where the release's templates are not CoOp's: of the teacher, and of the context that starts from them.
+TEMPLATES = {
+    "OxfordPets": "a type of pet, a photo of a {}.",
+    "OxfordFlowers": "a type of flower, a photo of a {}.",
+    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
+    "Food101": "a type of food, a photo of {}.",
+    "DescribableTextures": "a texture of {}.",
+}
+
 
 class ProGradModel(CoOpModel):
-    """CoOp's context, and zero-shot CLIP as the teacher."""
+    """CoOp's context, and zero-shot CLIP as the teacher.
+
+    As released, CTX_INIT True starts the context from the words of the data set's template, which stand at its end,
+    and from zeros in front of them.
+    """
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
+        if cfg.LOSS.NAME != "prograd":
+            raise ValueError(f"LOSS.NAME is {cfg.LOSS.NAME!r}, of the release's losses only prograd is here")
+        template = TEMPLATES.get(cfg.DATASET.NAME, template)
+        if from_template(cfg.TRAINER.COOP):
+            self._start_from(template.partition("{}")[0].strip(), clip)
         self.temperature = cfg.LOSS.T
         self.zeroshot = zeroshot_texts(clip, classnames, [template])
+
+    def initial_words(self, options: CfgNode) -> str:
+        return "" if from_template(options) or options.CTX_INIT == "False" else super().initial_words(options)
+
+    @torch.no_grad()
+    def _start_from(self, words: str, clip: CLIP) -> None:
+        ids = encode(words)[: len(words.split(" "))]  # as many tokens as words, where a comma is one more
+        context = self.context.ctx
+        if not 0 < len(ids) <= context.shape[-2]:
+            raise ValueError(
+                f"N_CTX is {context.shape[-2]}, the template has {len(ids)} words in front of the class name: CTX_INIT "
+                "True needs 1 to N_CTX"
+            )
+        context.zero_()
+        context[..., context.shape[-2] - len(ids) :, :] = clip.text.embed(ids).float().to(context.device)
 
     def losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy, the divergence KL (up to the teacher's entropy), and logits (B, C)."""
@@ -36,6 +69,11 @@ class ProGradModel(CoOpModel):
         teacher = F.softmax(self.scaled_cosines(features, self.of_classes(self.zeroshot)) / t, dim=-1)
         divergence = -(teacher * F.log_softmax(logits / t, dim=-1)).sum(dim=-1).mean() * t**2
         return F.cross_entropy(logits, labels), divergence, logits
+
+
+def from_template(options: CfgNode) -> bool:
+    """Whether the release's switch is set."""
+    return options.CTX_INIT == "True"
 
 
 @TRAINER_REGISTRY.register()
@@ -64,7 +102,11 @@ class ProGrad(PromptTrainer):
     @staticmethod
     def extend_cfg(cfg: CfgNode) -> None:
         CoOp.extend_cfg(cfg)
+        section(cfg, "COOP").ALPHA = 1.0  # the release's key, which nothing reads
         cfg.LOSS = CfgNode()
+        cfg.LOSS.NAME = "prograd"  # the release's key; its other losses are not here
+        cfg.LOSS.GM = False  # the release's key, which nothing reads
+        cfg.LOSS.ALPHA = 0.0  # the release's key, of another loss
         cfg.LOSS.T = 1.0  # temperature of the divergence
         cfg.LOSS.LAMBDA = 1.0  # share of the opposing component that is taken away
 

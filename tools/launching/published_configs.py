@@ -1,51 +1,93 @@
-"""Which config a method's authors used for which protocol, by the names under configs/trainers/."""
+"""Which config a method's authors used for which protocol and data set, by the names under configs/trainers/."""
+
+from typing import NamedTuple
 
 from runs import shipped
 
-# A method's config where nothing below says otherwise.
-USUAL = {
-    "APLe": "vit_b16",
-    "CoCoOp": "vit_b16_c4_ep10_batch1_ctxv1",
-    "CoOp": "vit_b16_ep50_ctxv1",  # of CoCoOp's comparison
-    "IVLP": "vit_b16_c2_ep5_batch4_2+2ctx",
-    "KgCoOp": "vit_b16_ep100",
-    "MMTPA": "vit_b16",
-    "MaPLe": "vit_b16_c2_ep5_batch4_2ctx",
-    "MuDPT": "vit_b16_transformer",
-    "PLOT": "rn50",
-    "ProGrad": "vit_b16",
-    "PromptSRC": "vit_b16_c2_ep20_batch4_4+4ctx",
-    "VPT": "vit_b16_c2_ep5_batch4_4",
-    "ZeroshotCLIP": "vit_b16",
-    "ZeroshotCLIP2": "vit_b16",
-}
-TRANSFER = {
-    "MaPLe": "vit_b16_c2_ep5_batch4_2ctx_cross_datasets",
-    "PromptSRC": "vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets",
-}
-# By shots; None for ImageNet with any number of them.
-_COOP_EPOCHS = {1: "_ep50", 2: "_ep100", 4: "_ep100", 8: "", 16: "", None: "_ep50"}
-_MMTPA_EPOCHS = {1: "_ep30", 2: "_ep50", 4: "_ep50", 8: "_ep80", 16: "_ep80", None: ""}
-FEWSHOT: dict[str, dict[int | None, str]] = {
-    "CoOp": {shots: f"vit_b16{ending}" for shots, ending in _COOP_EPOCHS.items()},
-    "MMTPA": {shots: f"vit_b16{ending}" for shots, ending in _MMTPA_EPOCHS.items()},
-    "PLOT": {shots: f"rn50{ending}" for shots, ending in _COOP_EPOCHS.items()},
-    "ProGrad": {shots: f"vit_b16{ending}" for shots, ending in _COOP_EPOCHS.items()},
-    "PromptSRC": dict.fromkeys((1, 2, 4, 8, 16, None), "vit_b16_c2_ep50_batch4_4+4ctx_few_shot"),
+
+class Choice(NamedTuple):
+    """A config, and for what its authors used it; an empty field stands for all."""
+
+    config: str
+    protocols: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    shots: range = range(0)
+
+    def fits(self, protocol: str, dataset: str, shots: int) -> bool:
+        asked = ((self.protocols, protocol), (self.datasets, dataset), (self.shots, shots))
+        return all(not of or one in of for of, one in asked)
+
+
+TRANSFER = ("xd", "dg")
+IMAGENET = ("imagenet",)
+ONE, FEW, MANY = range(1, 2), range(2, 8), range(8, 1_000_000)
+
+
+def _by_shots(name: str, one: str, few: str, many: str) -> tuple[Choice, ...]:
+    """CoOp's way to train the longer the more images there are: 1 shot, 2 and 4, 8 and 16, and numbers between."""
+    endings = {ONE: one, FEW: few, MANY: many}
+    return tuple(Choice(f"{name}{ending}", ("fewshot",), (), shots) for shots, ending in endings.items())
+
+
+# Of a method's choices the first that fits counts. The data set is the one that is trained on.
+CHOICES: dict[str, tuple[Choice, ...]] = {
+    "APLe": (Choice("vit_b16"),),  # ours: its authors have published none
+    "CoCoOp": (Choice("vit_b16_c4_ep10_batch1_ctxv1"),),
+    "CoOp": (
+        Choice("vit_b16_ep50", ("fewshot",), IMAGENET),
+        *_by_shots("vit_b16", "_ep50", "_ep100", ""),
+        # Of CoCoOp's comparison, which has 200 epochs by MaPLe's and PromptSRC's READMEs; on ImageNet CoOp has 50.
+        Choice("vit_b16_ep50_ctxv1", (), IMAGENET),
+        Choice("vit_b16_ctxv1"),
+    ),
+    "IVLP": (Choice("vit_b16_c2_ep5_batch4_2+2ctx"),),
+    "KgCoOp": (Choice("vit_b16_ep100"),),
+    "MMTPA": (
+        *(choice._replace(datasets=("sun397",)) for choice in _by_shots("sun397", "_ep30", "_ep50", "_ep80")),
+        Choice("sun397", (), ("sun397",)),
+        Choice("vit_b16", (), IMAGENET),
+        *_by_shots("vit_b16", "_ep30", "_ep50", "_ep80"),
+        Choice("vit_b16"),
+    ),
+    "MaPLe": (
+        Choice("vit_b16_c2_ep5_batch4_2ctx_cross_datasets", TRANSFER),
+        Choice("vit_b16_c2_ep5_batch4_2ctx"),
+    ),
+    "MuDPT": (Choice("vit_b16_transformer"),),
+    "PLOT": (
+        Choice("rn50_ep50", ("fewshot",), IMAGENET),
+        *_by_shots("rn50", "_ep50", "_ep100", ""),
+        Choice("rn50"),
+    ),
+    "ProGrad": (
+        Choice("rn50_ep50", (), IMAGENET),
+        Choice("rn50_lambda0.8", ("fewshot",), ("oxford_flowers", "dtd", "eurosat"), MANY),
+        *_by_shots("rn50", "_ep50", "_ep100", ""),
+        Choice("rn50_ep100"),
+    ),
+    "PromptSRC": (
+        Choice("vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets", TRANSFER),
+        Choice(
+            "vit_b16_c2_ep50_batch4_4+4ctx_few_shot_gpa45",
+            ("fewshot",),
+            ("stanford_cars", "oxford_flowers", "fgvc_aircraft", "dtd", "eurosat"),
+        ),
+        Choice("vit_b16_c2_ep50_batch4_4+4ctx_few_shot", ("fewshot",)),
+        Choice("vit_b16_c2_ep20_batch4_4+4ctx"),
+    ),
+    "VPT": (Choice("vit_b16_c2_ep5_batch4_4"),),
+    "ZeroshotCLIP": (Choice("vit_b16"),),
+    "ZeroshotCLIP2": (Choice("vit_b16"),),
 }
 
 
 def published_config(trainer: str, protocol: str, dataset: str, shots: int) -> str:
     """The config of `trainer` for a protocol; ValueError for a method without one, with the configs it has."""
     shipped.check_trainer(trainer)
-    config = USUAL.get(trainer)
-    if protocol in ("xd", "dg"):
-        config = TRANSFER.get(trainer, config)
-    elif protocol == "fewshot" and trainer in FEWSHOT:
-        config = FEWSHOT[trainer].get(None if dataset == "imagenet" else shots, config)
-    if config is None:
-        raise ValueError(
-            f"{trainer} has no published config, write {trainer}/CONFIG with one of: "
-            f"{', '.join(shipped.configs(trainer))}"
-        )
-    return config
+    for choice in CHOICES.get(trainer, ()):
+        if choice.fits(protocol, dataset, shots):
+            return choice.config
+    raise ValueError(
+        f"{trainer} has no published config, write {trainer}/CONFIG with one of: "
+        f"{', '.join(shipped.configs(trainer))}"
+    )
