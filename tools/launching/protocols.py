@@ -14,17 +14,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from runs import ROOT, shipped
+from tools.launching.prompt_length import length_settings
 
 SOURCE = "imagenet"
 SHOTS = 16
 POINTS = 10  # of an overfitting curve
-# Where CTX_INIT, when given, also sets the number of context tokens.
-LENGTH_FOLLOWS_INIT = {"COOP", "COCOOP", "PLOT"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,18 @@ class Cell:
         return shipped.learns(self.trainer, self.config)
 
     def run(self, step: str, folder: str, *settings: object, **of_run: Any) -> Run:
-        """A run of this cell; `settings` are the step's own, the user's stand behind them."""
+        """A run of this cell; `settings` are the step's own, the user's stand behind them.
+
+        ValueError where one of the user's would undo what the step varies, under a folder that says otherwise.
+        """
+        own = dict(zip(map(str, settings[::2]), map(str, settings[1::2])))
+        own |= {"SEED": str(self.seed), "TRAINER.NAME": self.trainer, "OUTPUT_DIR": folder}
+        own |= {"DATASET.NAME": shipped.registered_name(self.dataset)}
+        for key, value in zip(self.settings[::2], self.settings[1::2]):
+            if own.get(key, value) != value:
+                raise ValueError(
+                    f"{key} {value}: {step} sets it to {own[key] or 'nothing'}, and its folder says so"
+                )
         pairs = tuple(map(str, settings)) + self.settings
         return Run(
             step,
@@ -170,7 +179,7 @@ def transfer_test(cell: Cell, source: str = SOURCE, step: str = "xd_test") -> li
 
 def prompt_length(cell: Cell, n_ctx: int) -> list[Run]:
     """Train and test with `n_ctx` context tokens, in whichever towers the method has them."""
-    lengths = length_settings(cell.trainer, n_ctx)
+    lengths = length_settings(cell.trainer, cell.config, n_ctx, cell.settings)
     folder = f"prompt_length/{cell.place}/nctx{n_ctx}/seed{cell.seed}"
     return [cell.run("prompt_length", folder, "DATASET.NUM_SHOTS", cell.shots, *lengths)]
 
@@ -205,27 +214,6 @@ def max_epoch(cell: Cell) -> int:
     if epochs is None:
         raise ValueError(f"{cell.trainer}/{cell.config} has no OPTIM.MAX_EPOCH: nothing is trained")
     return epochs
-
-
-@cache
-def length_settings(trainer: str, n_ctx: int) -> list[str]:
-    """The settings that give a method `n_ctx` context tokens: every N_CTX... that it declares."""
-    import trainers  # noqa: F401  registers the methods; slow, and no other protocol needs them
-    from dassl.config import get_cfg_default
-    from dassl.engine import TRAINER_REGISTRY
-
-    cfg = get_cfg_default()
-    TRAINER_REGISTRY.get(trainer).extend_cfg(cfg)
-    pairs: list[str] = []
-    for section, keys in cfg.TRAINER.items():
-        found = [key for key in keys if key.startswith("N_CTX")] if isinstance(keys, dict) else []
-        for key in found:
-            pairs += [f"TRAINER.{section}.{key}", str(n_ctx)]
-        if found and section in LENGTH_FOLLOWS_INIT:
-            pairs += [f"TRAINER.{section}.CTX_INIT", ""]
-    if not pairs:
-        raise ValueError(f"{trainer} declares no N_CTX: it has no prompt length to vary")
-    return pairs
 
 
 def _model_of(cell: Cell, dataset: str) -> str:

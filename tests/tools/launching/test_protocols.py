@@ -60,18 +60,30 @@ def test_a_method_that_learns_nothing_has_no_model_to_load():
         protocols.zeroshot(cell())
 
 
-def test_prompt_lengths_reach_every_tower_of_a_method():
-    lengths = protocols.length_settings
-    assert lengths("MaPLe", 3) == ["TRAINER.MAPLE.N_CTX", "3"]
-    ivlp = lengths("IVLP", 3)
-    assert dict(zip(ivlp[::2], ivlp[1::2])) == {
-        "TRAINER.IVLP.N_CTX_TEXT": "3",
-        "TRAINER.IVLP.N_CTX_VISION": "3",
-    }
-    # CoOp's CTX_INIT would overrule N_CTX.
-    assert lengths("CoOp", 3) == ["TRAINER.COOP.N_CTX", "3", "TRAINER.COOP.CTX_INIT", ""]
-    with pytest.raises(ValueError, match="ZeroshotCLIP declares no N_CTX"):
-        lengths("ZeroshotCLIP", 3)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DATASET.NUM_SHOTS", "4"),
+        ("SEED", "5"),
+        ("DATASET.SUBSAMPLE_CLASSES", "all"),
+        ("DATASET.NAME", "EuroSAT"),
+    ],
+)
+def test_a_setting_that_undoes_what_a_step_varies_is_refused(key, value):
+    with pytest.raises(
+        ValueError, match=rf"{key} {value}: base2new_train sets it to .*, and its folder says so"
+    ):
+        protocols.base2new_train(cell(settings=("OPTIM.LR", "0.1", key, value)))
+
+
+def test_a_setting_that_says_what_the_step_says_is_not():
+    assert protocols.fewshot(cell(shots=4, settings=("DATASET.NUM_SHOTS", "4")))
+    assert protocols.fewshot(cell(settings=("DATASET.SUBSAMPLE_CLASSES", "base")))  # few-shot does not set it
+
+
+def test_checkpoints_of_an_overfitting_curve_are_kept():
+    with pytest.raises(ValueError, match=r"TRAIN\.CHECKPOINT_FREQ 7: overfitting sets it to 20"):
+        protocols.overfitting(cell(settings=("TRAIN.CHECKPOINT_FREQ", "7")))
 
 
 @pytest.mark.parametrize(
