@@ -40,7 +40,7 @@ LETTERS_IN_AN_INCH = 11  # of a title
 LETTERS_IN_A_LABEL = 44  # of a method's name, on one line
 LINE = 0.19  # inches, of a legend or a note
 LETTER = 0.085  # inches, of a legend
-FAR = 3.0  # interquartile ranges from the quartiles: Tukey's "far out"
+FAR = 1.5  # interquartile ranges from the quartiles: Tukey's fences
 
 
 @dataclass

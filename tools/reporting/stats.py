@@ -92,7 +92,7 @@ def signed_rank_p(means: ArrayLike) -> np.ndarray:
 
     # Equal up to rounding: 80.1 - 80.0 and 70.1 - 70.0 are the same rank.
     rounded = np.round(np.asarray(means, dtype=float), 9)
-    equal = ~rounded.any(axis=-1)
+    equal = np.asarray(~rounded.any(axis=-1))
     with np.errstate(invalid="ignore"):
         p = wilcoxon(np.where(equal[..., None], 1.0, rounded), axis=-1).pvalue
     return np.where(equal, 1.0, p)
