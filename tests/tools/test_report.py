@@ -225,6 +225,16 @@ def wide(tmp_path):
     return tmp_path / "out"
 
 
+def test_names_are_text_wherever_they_stand(wide, monkeypatch):
+    run_report(monkeypatch, wide, "--title", "<i>Mine</i> & others")
+    text = (wide / "report" / "report.html").read_text()
+    assert "&lt;b&gt;photo&lt;/b&gt; &amp; more" in text
+    assert "&lt;i&gt;Mine&lt;/i&gt; &amp; others" in text
+    assert not re.search("<b>|<i>", text)
+    assert (Page(text).loads, Page(text).open) == ([], [])
+    assert not re.search(r"(?<!\\)<[bi]>", (wide / "report" / "report.md").read_text())
+
+
 @in_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_narrow_screen_keeps_the_methods_in_sight(wide, tmp_path, monkeypatch, dark):

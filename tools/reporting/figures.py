@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,6 +29,8 @@ from tools.reporting.selection import (
     with_shots,
 )
 from tools.reporting.tables import Value
+
+matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
 
 # Okabe and Ito's colours, then those farthest from all others: in CIELAB any two are 26 apart, seen with protanopia or
 # deuteranopia (Machado et al., 2009) 17.

@@ -44,6 +44,7 @@ td.best { font-weight: 700; } td.second { text-decoration: underline; }
 .note { color: var(--faint); font-size: .9rem; margin: .3rem 0; }
 .warnings { background: var(--warning); border-left: 4px solid #d98500; padding: .5rem 1rem; }
 img { max-width: 100%; height: auto; background: #fff; }
+@media screen and (min-width: 45.01rem) { .name:not(.section) { min-width: 11rem; } }
 @media screen and (max-width: 45rem) {
   body { margin-top: 1rem; font-size: 14px; }
   th, td { padding: .25rem .45rem; }

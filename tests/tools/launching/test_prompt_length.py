@@ -47,6 +47,13 @@ def test_words_that_decide_the_length_are_switched_off(config, switch):
     assert next((value for key, value in said.items() if key.endswith(".CTX_INIT")), None) == switch
 
 
+def test_an_empty_context_init_is_not_enough_for_every_method():
+    """KgCoOp starts from its own words then, and has their four tokens whatever it is told."""
+    settings = ("TRAINER.COOP.N_CTX", "8", "TRAINER.COOP.CTX_INIT")
+    assert _tokens("KgCoOp", "mini", (*settings, "")) == {4}
+    assert _tokens("KgCoOp", "mini", (*settings, "False")) == {8}
+
+
 def test_what_cannot_vary_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="ZeroshotCLIP declares no N_CTX: it has no prompt length to vary"):
         protocols.prompt_length(Cell("ZeroshotCLIP", "mini", "dtd", 1), 4)

@@ -221,6 +221,18 @@ def test_five_settings_of_a_method_are_named_by_what_differs_and_fit_the_legend(
         assert inside.y0 <= box.y0 <= box.y1 <= inside.y1
 
 
+def test_a_dollar_in_a_name_is_one(tmp_path):
+    for number, words in enumerate((r"a $\frac{1$ of a", "5 $ and 6 $ of")):
+        for shots in (1, 2):
+            run = protocols.fewshot(
+                cell("CoOp", "dtd", shots=shots, settings=("TRAINER.COOP.CTX_INIT", words))
+            )[0]
+            leave(tmp_path / str(number), run, 50.0)
+    figure = pictures(tmp_path)["fewshot"]
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_texts()[0].get_text() == "CoOp (CTX_INIT '5 $ and 6 $ of')"
+
+
 def test_validation_and_test_accuracies_have_axes_of_their_own(tmp_path):
     for shots in (1, 2):
         leave(tmp_path / "test", protocols.fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0)

@@ -79,6 +79,24 @@ def test_markdown():
     ]
 
 
+def test_names_are_neither_markdown_nor_latex():
+    row = Row("", r"CoOp (CTX_INIT '<b>a</b> | *b* &amp; c_d')", (Value(1.0),))
+    table = Table("x", "<i>title</i>", "", ("A & B",), (row,))
+    assert as_markdown(table).splitlines()[0] == r"### \<i\>title\</i\>"
+    shown = as_markdown(table).splitlines()[-1]
+    assert shown == r"| CoOp (CTX\_INIT '\<b\>a\</b\> \| \*b\* &amp;amp; c\_d') | 1.00 |"
+    assert r"'\textless{}b\textgreater{}a\textless{}/b\textgreater{} \textbar{}" in as_latex(table)
+
+
+def test_a_wide_latex_table_is_scaled_to_the_page():
+    columns = tuple(f"data set {number}" for number in range(12))
+    wide = as_latex(Table("x", "t", "", columns, (Row("", "A", (Value(1.0),) * 12),)))
+    assert r"\resizebox{\textwidth}{!}{%" in wide
+    assert wide.endswith("\\end{tabular}}\n\\end{table}\n")
+    assert "resizebox" not in as_latex(TABLE)
+    assert wide.count("{") == wide.count("}")
+
+
 def test_latex():
     text = as_latex(TABLE)
     assert r"A 100 \% table" in text
