@@ -256,7 +256,25 @@ def _is_overfitting(parts: tuple[str, ...]) -> bool:
 def _training(
     path: Path, record: dict[str, Any], records: dict[Path, dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The record of the training whose model an evaluation has tested, None where it is not there.
+    """The record of the training whose model an evaluation has tested, None where nothing is known of it.
+
+    ValueError where another model lies in its place by now.
+    """
+    found = _found(path, record, records)
+    said = record.get("model")  # of its model, by the test itself
+    if not said:
+        return found
+    if found and found["time"]["started"] == said["started"]:
+        return found
+    if found:
+        raise ValueError(f"the model that it tests, {record['model_dir']}, has been trained anew since")
+    subset = {**record["config"].get("DATASET", {}), "SUBSAMPLE_CLASSES": said["subset"] or "all"}
+    about = {key: said[key] for key in ("dataset", "seed", "shots")}
+    return {**record, **about, "config": {**record["config"], "DATASET": subset}}
+
+
+def _found(path: Path, record: dict[str, Any], records: dict[Path, dict[str, Any]]) -> dict[str, Any] | None:
+    """The record of the training that lies where the model of an evaluation was, None where there is none.
 
     The folders that it knows are those of then, and maybe relative to where it was started. Where its own folder lies
     now says where that of the model lies, if both were moved together; else the protocols' layout is looked for.
@@ -270,6 +288,8 @@ def _training(
                 return trainings[folder]
     tail = _layout(model.parts)
     found = [there for at, there in trainings.items() if tail and at.parts[-len(tail) :] == tail]
+    if said := record.get("model"):
+        found = [there for there in found if there["time"]["started"] == said["started"]]
     if len(found) > 1:
         raise ValueError(f"{len(found)} records may be that of the model that it tests, {model}")
     return found[0] if found else None

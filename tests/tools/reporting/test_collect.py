@@ -112,6 +112,40 @@ def test_base_to_new_models_of_one_layout_are_told_apart_by_their_data_sets(tmp_
     assert "1 tested models have no record here" in warning
 
 
+def test_a_record_may_say_itself_of_what_its_model_is(tmp_path):
+    model = {
+        "trainer": "CoOp",
+        "dataset": "ImageNet",
+        "subset": "all",
+        "shots": 4,
+        "seed": 3,
+        "started": "then",
+    }
+    leave(tmp_path, protocols.transfer_test(cell())[0], 40.0, model=model, model_dir="/gone")
+    leave(tmp_path, protocols.base2new_test(cell())[0], 50.0, model=model, model_dir="/gone")
+    (result,), (warning,) = collect([tmp_path])
+    assert (result.protocol, result.source, result.shots, result.seed) == ("transfer", "ImageNet", 4, 3)
+    assert (
+        "trained on all classes of ImageNet and tested on the new classes of DescribableTextures" in warning
+    )
+
+
+def test_a_model_that_was_trained_anew_is_not_the_one_that_was_tested(tmp_path):
+    leave(tmp_path, protocols.xd_train(cell(dataset="imagenet"))[0], 70.0)
+    model = {
+        "trainer": "CoOp",
+        "dataset": "ImageNet",
+        "subset": "all",
+        "shots": 16,
+        "seed": 1,
+        "started": "then",
+    }
+    leave(tmp_path, protocols.transfer_test(cell())[0], 40.0, model=model)
+    (result,), (warning,) = collect([tmp_path])
+    assert result.record["kind"] == "train"
+    assert "has been trained anew since" in warning
+
+
 def test_a_result_is_of_the_seed_and_shots_of_its_model(tmp_path):
     train, test = protocols.base2new_train(cell(seed=2, shots=4))[0], protocols.base2new_test(cell(seed=2))[0]
     leave(tmp_path, train, 80.0)
