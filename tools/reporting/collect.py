@@ -443,7 +443,7 @@ def mixtures(results: list[Result]) -> list[str]:
         warnings.append("the code had uncommitted changes, so all runs may not be of the same code")
     by_backbone: dict[str, list[Any]] = defaultdict(list)
     draws: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-    shots_of: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    drawn_for: dict[tuple[Any, ...], set[tuple[int, int]]] = defaultdict(set)  # (shots, seed) of a draw
     images: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for result in results:
         images[result.dataset, result.subset, result.split].append(result.record["metrics"].get("images"))
@@ -453,7 +453,7 @@ def mixtures(results: list[Result]) -> list[str]:
                 result.record.get("few_shot_hash")
             )
             if few_shot := result.record.get("few_shot_hash"):
-                shots_of[result.dataset, result.subset, few_shot].add(result.shots)
+                drawn_for[result.dataset, result.subset, few_shot].add((result.shots, result.seed))
     for backbone, hashes in by_backbone.items():
         if len(counted := _count(hashes)) > 1:
             warnings.append(f"runs with different weights of {backbone} are mixed: {_listed(counted)}")
@@ -462,10 +462,16 @@ def mixtures(results: list[Result]) -> list[str]:
             warnings.append(
                 f"{dataset}{_which(subset)}: not all were tested on as many images: {_listed(counted)}"
             )
-    for (dataset, subset, _), numbers in shots_of.items():
+    for (dataset, subset, _), drawn in drawn_for.items():
+        numbers, seeds = ({pair[i] for pair in drawn} for i in (0, 1))
         if len(numbers) > 1:
-            shots = " and ".join(map(str, sorted(numbers)))
-            warnings.append(f"{dataset}{_which(subset)}: {shots} shots are the same images")
+            listed = " and ".join(map(str, sorted(numbers)))
+            warnings.append(f"{dataset}{_which(subset)}: {listed} shots are the same images")
+        elif len(seeds) > 1 and min(numbers) > 0:  # 0 and less: all images, whatever the seed
+            listed = " and ".join(map(str, sorted(seeds)))
+            warnings.append(
+                f"{dataset}{_which(subset)}: {min(numbers)} shots of seeds {listed} are the same images"
+            )
     for (dataset, subset, shots, seed), hashes in draws.items():
         if len(counted := _count(hashes)) > 1:
             warnings.append(

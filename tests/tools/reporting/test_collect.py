@@ -363,6 +363,14 @@ def test_shots_that_are_the_same_images_and_other_test_images_are_named(tmp_path
     ]
 
 
+def test_seeds_that_are_the_same_images_are_named(tmp_path):
+    for seed in (1, 2):
+        leave(tmp_path, protocols.fewshot(cell(seed=seed))[0], 60.0, few_shot_hash="all there are")
+    assert mixtures(collect([tmp_path])[0]) == [
+        "DescribableTextures: 16 shots of seeds 1 and 2 are the same images"
+    ]
+
+
 def test_uncommitted_changes_are_named(tmp_path):
     leave(tmp_path, protocols.fewshot(cell())[0], 60.0, versions={"commit": "abc-dirty"})
     (warning,) = mixtures(collect([tmp_path])[0])
