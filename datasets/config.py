@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 
 def extend_cfg(cfg: CfgNode) -> None:
-    """Declare CoOp's ``DATASET.SUBSAMPLE_CLASSES``, the cache's size and the keys of each data set that has some."""
+    """Declare CoOp's ``DATASET.SUBSAMPLE_CLASSES``, how images are read, and the keys of each data set."""
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
+    cfg.INPUT.EXIF = False  # turn images as their orientation tags say; published numbers ignore them
+    cfg.INPUT.WHITE = 0.0  # of grey images with more than 8 bits; 0: 65535 in 16 bits, 1.0 in floating point
     cfg.DATALOADER.CACHE_MB = 0  # for decoded training images; the original Dassl keeps none
     for name in DATASET_REGISTRY.registered_names():
         declare = getattr(DATASET_REGISTRY.get(name), "extend_cfg", None)

@@ -90,6 +90,7 @@ class DataManager:
         custom_tfm_test: Transform = None,
         dataset_wrapper: Callable[..., Any] | None = None,
     ):
+        check_numbers(cfg.DATALOADER)
         dataset = build_dataset(cfg)
 
         tfm_train, tfm_test = custom_tfm_train, custom_tfm_test
@@ -171,3 +172,13 @@ class DataManager:
         first, second = (max(map(len, column)) for column in zip(*rows))
         rule = f"{'-' * first}  {'-' * second}"
         print("\n".join([rule, *(f"{name:<{first}}  {value}" for name, value in rows), rule]))
+
+
+def check_numbers(options: CfgNode) -> None:
+    """Raise ValueError for a number of workers or of images in a batch that no loader can have."""
+    least = {"NUM_WORKERS": 0, "TRAIN_X.BATCH_SIZE": 1, "TRAIN_U.BATCH_SIZE": 1, "TEST.BATCH_SIZE": 1}
+    for name, minimum in least.items():
+        section, _, last = name.rpartition(".")
+        value = (options[section] if section else options)[last]
+        if value < minimum:
+            raise ValueError(f"DATALOADER.{name} is {value}, {minimum} or more is needed")

@@ -1,5 +1,6 @@
 """From a list of Datum to the items of a batch."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ class DatasetWrapper(Dataset):
     DATALOADER.RETURN_IMG0 the image without augmentation is "img0".
 
     Where a program declares DATALOADER.CACHE_MB, decoded training images are kept in that many megabytes of
-    memory from the first epoch on.
+    memory from the first epoch on; where it declares INPUT.EXIF and INPUT.WHITE, they are ``read_image``'s options.
 
     Args:
         cfg: the whole config.
@@ -46,7 +47,12 @@ class DatasetWrapper(Dataset):
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        self.cache = ImageCache(cfg.DATALOADER.get("CACHE_MB", 0) * 10**6 if is_train else 0)
+        megabytes = cfg.DATALOADER.get("CACHE_MB", 0)
+        if megabytes < 0:
+            raise ValueError(f"DATALOADER.CACHE_MB is {megabytes}, 0 (keep none) or more is needed")
+        self.cache = ImageCache(megabytes * 10**6 if is_train else 0, **reading_options(cfg))
+        if self.k_tfm < 1:
+            raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, 1 (one view) or more is needed")
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"Cannot augment the image {self.k_tfm} times because transform is None")
         interpolation = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
@@ -104,3 +110,15 @@ class DatasetWrapper(Dataset):
     def _transform_image(self, tfm: Callable, img0: Any) -> Any:
         images = [tfm(img0) for _ in range(self.k_tfm)]
         return images if self.k_tfm > 1 else images[0]
+
+
+def reading_options(cfg: CfgNode) -> dict[str, Any]:
+    """How a config wants images to be read: the options of ``read_image``.
+
+    Raises:
+        ValueError: INPUT.WHITE is negative or not finite.
+    """
+    white = cfg.INPUT.get("WHITE", 0.0)
+    if not 0 <= white < math.inf:
+        raise ValueError(f"INPUT.WHITE is {white}, 0 (as the kind of image says) or more is needed")
+    return {"exif": cfg.INPUT.get("EXIF", False), "white": white}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,10 +21,12 @@ class ImageCache:
 
     Args:
         limit: bytes for pixels; 0 keeps nothing.
+        options: of ``read_image``.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, **options: Any):
         self.limit = limit
+        self.options = options
         self.images: dict[str, np.ndarray] = {}
 
     def fill(self, paths: Iterable[str]) -> None:
@@ -35,7 +38,7 @@ class ImageCache:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL decodes outside of Python's lock
             for start in range(0, len(todo), 256):
                 batch = todo[start : start + 256]
-                for path, pixels in zip(batch, pool.map(_decode, batch)):
+                for path, pixels in zip(batch, pool.map(self._decode, batch)):
                     size += pixels.nbytes
                     if size > self.limit:
                         break
@@ -48,8 +51,7 @@ class ImageCache:
     def read(self, path: str) -> Image.Image:
         """The image as ``read_image`` gives it."""
         pixels = self.images.get(path)
-        return read_image(path) if pixels is None else Image.fromarray(pixels)
+        return read_image(path, **self.options) if pixels is None else Image.fromarray(pixels)
 
-
-def _decode(path: str) -> np.ndarray:
-    return np.asarray(read_image(path))
+    def _decode(self, path: str) -> np.ndarray:
+        return np.asarray(read_image(path, **self.options))

@@ -79,3 +79,18 @@ def test_summary(cfg, toy, items, monkeypatch, capsys):
     cfg.VERBOSE = False
     DataManager(cfg)
     assert "# classes" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DATALOADER.NUM_WORKERS", -1),
+        ("DATALOADER.TRAIN_X.BATCH_SIZE", 0),
+        ("DATALOADER.TEST.BATCH_SIZE", -3),
+    ],
+)
+def test_numbers_that_no_loader_can_have_are_named(cfg, toy, key, value):
+    cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=f"{key} is {value}, .* is needed") as caught:
+        DataManager(cfg)
+    assert caught.traceback[-1].path.name == "data_manager.py"  # not in torch: it is no bug

@@ -1,9 +1,12 @@
+import contextlib
+import errno
 import io
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dassl.utils import read_image
 
@@ -11,8 +14,8 @@ GRADIENT = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.stack([GRADIENT, GRADIENT.T, 255 - GRADIENT], axis=-1)
 
 
-def pixels(path) -> np.ndarray:
-    image = read_image(path)
+def pixels(path, **options) -> np.ndarray:
+    image = read_image(path, **options)
     assert image.mode == "RGB"
     return np.asarray(image)
 
@@ -28,14 +31,60 @@ def test_grey_is_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_grey_is_scaled(tmp_path, suffix):
-    Image.fromarray(GRADIENT.astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
-    assert np.array_equal(pixels(tmp_path / f"a.{suffix}")[..., 0], GRADIENT)
+@pytest.mark.parametrize("brightest", [255, 90, 1, 0])
+def test_16_bit_grey_has_one_scale(tmp_path, suffix, brightest):
+    values = np.minimum(GRADIENT, brightest)
+    Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(pixels(tmp_path / f"a.{suffix}")[..., 0], values)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"b.{suffix}")
+    assert pixels(tmp_path / f"b.{suffix}").max() == round(brightest / 257)  # nearly black, as it is
 
 
-def test_float_grey_is_scaled(tmp_path):
-    Image.fromarray(GRADIENT.astype(np.float32) / 255).save(tmp_path / "a.tif")
-    assert np.array_equal(pixels(tmp_path / "a.tif")[..., 1], GRADIENT)
+@pytest.mark.parametrize("brightest", [255, 90, 1, 0])
+def test_float_grey_has_one_scale(tmp_path, brightest):
+    values = np.minimum(GRADIENT, brightest)
+    Image.fromarray(values.astype(np.float32) / 255).save(tmp_path / "a.tif")
+    assert np.array_equal(pixels(tmp_path / "a.tif")[..., 1], values)
+
+
+def test_white_is_what_the_caller_says(tmp_path):
+    Image.fromarray(GRADIENT.astype(np.uint16) * 16).save(tmp_path / "12.png")  # 12 bits in 16
+    assert np.abs(pixels(tmp_path / "12.png", white=4080)[..., 0].astype(int) - GRADIENT).max() == 0
+    Image.fromarray(GRADIENT.astype(np.int32) * 1000).save(tmp_path / "32.tif")
+    assert np.array_equal(pixels(tmp_path / "32.tif", white=255_000)[..., 0], GRADIENT)
+    Image.fromarray(GRADIENT.astype(np.float32)).save(tmp_path / "f.tif")
+    assert np.array_equal(pixels(tmp_path / "f.tif", white=255)[..., 0], GRADIENT)
+    assert pixels(tmp_path / "f.tif", white=100).max() == 255  # what is brighter than white is white
+    Image.fromarray(GRADIENT).save(tmp_path / "8.png")
+    assert np.array_equal(pixels(tmp_path / "8.png", white=4095)[..., 0], GRADIENT)  # 8 bits need no telling
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (GRADIENT.astype(np.int32), "integers of 32 bits, and how bright white is"),
+        (GRADIENT.astype(np.float32), r"values from 0 to 255, not from 0 \(black\) to 1 \(white\)"),
+        (GRADIENT.astype(np.float32) / 255 - 0.5, "values from -0.5 to 0.5, not from 0"),
+        (np.where(GRADIENT, np.nan, 1).astype(np.float32), "values that are not finite"),
+    ],
+)
+def test_values_without_a_known_white_are_refused(tmp_path, values, reason):
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=reason) as caught:
+        read_image(tmp_path / "a.tif")
+    assert "\n" not in str(caught.value)
+    if not np.isnan(values).any():
+        assert "INPUT.WHITE" in str(caught.value)
+
+
+def test_orientation_tags_count_when_they_are_asked_for(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(pixels(tmp_path / "a.png"), COLOURS)  # as published numbers were made
+    assert np.array_equal(pixels(tmp_path / "a.png", exif=True), np.rot90(COLOURS, -1))
+    Image.fromarray(COLOURS).save(tmp_path / "b.png")
+    assert np.array_equal(pixels(tmp_path / "b.png", exif=True), COLOURS)
 
 
 def test_cmyk(tmp_path):
@@ -52,6 +101,84 @@ def test_palette_and_transparency_without_a_warning(tmp_path):
         warnings.simplefilter("error")
         assert np.array_equal(pixels(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
         assert np.array_equal(pixels(tmp_path / "rgba.png"), COLOURS)
+
+
+def test_conversions_are_those_of_pil(tmp_path):
+    """Dassl's read_image is Image.open(path).convert("RGB"); published numbers were made with it."""
+    alpha = Image.fromarray(GRADIENT.T)
+    made = {
+        "1.png": Image.fromarray(GRADIENT > 99),
+        "L.png": Image.fromarray(GRADIENT),
+        "LA.png": Image.merge("LA", [Image.fromarray(GRADIENT), alpha]),
+        "P.png": Image.fromarray(COLOURS).quantize(16),
+        "RGBA.png": Image.fromarray(np.dstack([COLOURS, GRADIENT])),
+        "CMYK.jpg": Image.fromarray(COLOURS).convert("CMYK"),
+        "CMYK.tif": Image.fromarray(COLOURS).convert("CMYK"),
+        "YCbCr.jpg": Image.fromarray(COLOURS).convert("YCbCr"),
+    }
+    for name, image in made.items():
+        image.save(tmp_path / name)
+    made["P.png"].save(tmp_path / "one.png", transparency=3)
+    made["L.png"].save(tmp_path / "grey.png", transparency=3)
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert np.array_equal(pixels(path), np.asarray(image.convert("RGB"))), path.name
+
+
+def test_of_several_pictures_the_first_is_read(tmp_path):
+    pictures = [Image.fromarray(COLOURS), Image.fromarray(255 - COLOURS)]
+    for name, options in {
+        "a.tif": {},
+        "a.webp": {"lossless": True},
+        "a.png": {"default_image": False},
+    }.items():
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], **options)
+        assert np.array_equal(pixels(tmp_path / name), COLOURS)
+
+
+def test_a_long_text_does_not_make_an_image_unreadable(tmp_path):
+    text = PngInfo()
+    text.add_text("workflow", "x" * (3 << 20), zip=True)
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", pnginfo=text)
+    assert np.array_equal(pixels(tmp_path / "a.png"), COLOURS)
+    text.add_text("more", "x" * (70 << 20), zip=True)
+    Image.fromarray(COLOURS).save(tmp_path / "b.png", pnginfo=text)
+    with pytest.raises(
+        ValueError, match=r"b\.png\" \(it holds more than 64 MiB of text, which is not read: "
+    ) as error:
+        read_image(tmp_path / "b.png")
+    assert "damaged" not in str(error.value)
+
+
+def test_too_many_pixels_are_no_damage(tmp_path):
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"it has more than 178 megapixels.*: make it smaller") as error:
+        read_image(tmp_path / "a.png")
+    assert "damaged" not in str(error.value)
+
+
+def test_colours_that_are_not_read_are_named(tmp_path):
+    image = Image.fromarray(COLOURS).convert("LAB")
+    image.save(tmp_path / "a.tif")
+    with contextlib.suppress(ValueError):  # of older releases of Pillow
+        expected = np.asarray(image.convert("RGB"))
+        assert np.array_equal(pixels(tmp_path / "a.tif"), expected)
+        return
+    with pytest.raises(ValueError, match="its colours are LAB, which are not read: save it as RGB"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_disk_that_fails_is_named_with_the_file(tmp_path, monkeypatch):
+    class Failing(io.FileIO):
+        def read(self, *size):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", lambda path, mode: Failing(path, mode))
+    (tmp_path / "a.png").touch()
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        read_image(tmp_path / "a.png")
+    assert caught.value.filename == str(tmp_path / "a.png")
+    assert caught.traceback[-1].path.name == "images.py"
 
 
 def test_missing_file(tmp_path):
