@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from dassl.data.datasets import DatasetBase, Datum
 from datasets.base_new import subsample_classes
+from datasets.config import check_options
 from datasets.fewshot import draw_hash, few_shot
-from datasets.origin import Origin
-from datasets.split import Item, Split, check_classes, check_files, load_split, save_split
+from datasets.files import md5_of
+from datasets.origin import Origin, compare_sizes
+from datasets.split import Item, Split, check_classes, check_files, check_once, load_split, save_split
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -53,6 +55,7 @@ class SplitDataset(DatasetBase):
     few_shot_hash: str = ""
 
     def __init__(self, cfg: CfgNode) -> None:
+        check_options(cfg, type(self))
         self.root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
         self.dataset_dir = os.path.join(self.root, self.dataset_dir)
         self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
@@ -61,10 +64,12 @@ class SplitDataset(DatasetBase):
         split, source = self._find_split()
         check_classes(split, source, self.same_names)
         if not self.lists_folders:
+            check_once(split, source, published=self.origin is not None)
+        self._compare_with_published(split, source)
+        if not self.lists_folders:
             check_files(split, self.image_dir, source)
         if split.train:
-            folder = os.path.join(self.dataset_dir, "split_fewshot")
-            split = few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED, folder)
+            split = self.few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
             self.few_shot_hash = draw_hash(split)
         split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
         train, val, test = (self._to_data(part) for part in split)
@@ -80,6 +85,20 @@ class SplitDataset(DatasetBase):
         Must be a function of the files alone. ``self.dataset_dir`` and ``self.image_dir`` are set by then.
         """
         raise NotImplementedError
+
+    @property
+    def draw_folder(self) -> str:
+        """Where the few-shot draws of this split are kept."""
+        return os.path.join(self.dataset_dir, "split_fewshot")
+
+    def few_shot(self, split: Split, shots: int, seed: int) -> Split:
+        """See `datasets.fewshot.few_shot`."""
+        return few_shot(split, shots, seed, self.draw_folder)
+
+    @property
+    def names_must_differ(self) -> bool:
+        """Whether two class names that become one prompt are an error: not where everybody's numbers have them."""
+        return self.origin is None and not self.same_names
 
     def _check_folder(self) -> None:
         for folder in (self.root, self.dataset_dir, self.image_dir):
@@ -103,7 +122,7 @@ class SplitDataset(DatasetBase):
                 f"{name}: there is no split file {path}; {how_to_get(type(self), self.root)}"
             )
         # A name of its own: under the published one, the next run would take it for the published split.
-        own = os.path.join(self.dataset_dir, f"split_own_{name}.json")
+        own = os.path.join(self.dataset_dir, own_split_name(name))
         print(
             f"WARNING: {name}: the published split {path} is missing, an own split is used ({own});"
             f" results are NOT COMPARABLE with published ones; {how_to_get(type(self), self.root)}"
@@ -117,11 +136,36 @@ class SplitDataset(DatasetBase):
             print(f"The own split is not kept ({error})")
         return split, own
 
+    def _compare_with_published(self, split: Split, source: str) -> None:
+        """Say in every run what makes its results no published ones: another split file, or other numbers of images."""
+        name = type(self).__name__
+        if self.origin is None or os.path.basename(source) == own_split_name(
+            name
+        ):  # of that, it is said already
+            return
+        md5 = self.origin.files[self.split_file].md5 if self.split_file in self.origin.files else ""
+        found = (len({item.label for item in split.train or split.test}), *map(len, split))
+        if md5 and md5_of(source) != md5:
+            what = f"{source} is not the published split (its md5 is not {md5})"
+        elif found != self.origin.sizes:
+            what = f"{source} has {compare_sizes(found, self.origin.sizes)}"
+        else:
+            return
+        print(
+            f"WARNING: {name}: {what}; results are NOT COMPARABLE with published ones;"
+            f" look into it with: python tools/prepare.py {name} --root {self.root}"
+        )
+
     def _to_data(self, items: list[Item]) -> list[Datum]:
         return [
             Datum(impath=os.path.join(self.image_dir, path), label=label, classname=classname)
             for path, label, classname in items
         ]
+
+
+def own_split_name(dataset: str) -> str:
+    """The file of an own split, where the published one is missing."""
+    return f"split_own_{dataset}.json"
 
 
 def how_to_get(dataset: type[SplitDataset], root: str) -> str:

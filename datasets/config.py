@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 
 if TYPE_CHECKING:
@@ -20,3 +21,21 @@ def extend_cfg(cfg: CfgNode) -> None:
         declare = getattr(DATASET_REGISTRY.get(name), "extend_cfg", None)
         if declare is not None:
             declare(cfg)
+
+
+def check_options(cfg: CfgNode, dataset: type) -> None:
+    """ValueError where a key of another data set is set, a template for instance: ``dataset`` takes no notice of it."""
+    for name in DATASET_REGISTRY.registered_names():
+        other = DATASET_REGISTRY.get(name)
+        if not hasattr(other, "extend_cfg") or issubclass(dataset, other):
+            continue
+        plain = get_cfg_default()
+        known = set(plain.DATASET)
+        other.extend_cfg(plain)
+        for section in set(plain.DATASET) - known:
+            given = cfg.DATASET.get(section, {})
+            for key, default in plain.DATASET[section].items():
+                if given.get(key, default) != default:
+                    raise ValueError(
+                        f"DATASET.{section}.{key} is a key of {name}, {dataset.__name__} takes no notice of it"
+                    )

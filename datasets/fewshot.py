@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from datasets.legacy_draw import load_legacy_draw
-from datasets.split import PARTS, Item, Split, load_split, save_split
+from datasets.split import PARTS, Item, Split, is_unicode, load_split, save_split
 
 MAX_VAL_SHOTS = 4
 
@@ -41,6 +41,10 @@ def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
         ValueError: when the file in ``folder`` does not fit the split.
     """
     if shots < 1:
+        if shots == 0:
+            print(
+                f"Warning: DATASET.NUM_SHOTS is 0: all {len(split.train):,} training images are used, as by CoOp's code"
+            )
         return split
     draw, source = find_draw(split, shots, seed, folder)
     _warn_small_classes(split, shots)
@@ -59,15 +63,20 @@ def few_shot(split: Split, shots: int, seed: int, folder: str) -> Split:
 
 def find_draw(split: Split, shots: int, seed: int, folder: str) -> tuple[Split, str]:
     """The draw that ``few_shot`` takes, without test images, and its file in ``folder`` ("": there is none)."""
-    for ending, load in ((".pkl", lambda path: load_legacy_draw(path, split)), (".json", load_split)):
-        source = os.path.join(folder, f"shot_{shots}-seed_{seed}{ending}")
-        if os.path.exists(source):
-            draw = load(source)
-            check_draw(draw, split, shots, source)
-            names = {item.label: item.classname for item in split.train}
-            train, val = ([item._replace(classname=names[item.label]) for item in part] for part in draw[:2])
-            return Split(train, val, []), source
-    return draw_images(split, shots, seed), ""
+    source = draw_file(folder, shots, seed)
+    if not source:
+        return draw_images(split, shots, seed), ""
+    draw = load_legacy_draw(source, split) if source.endswith(".pkl") else load_split(source)
+    check_draw(draw, split, shots, source)
+    names = {item.label: item.classname for item in split.train}
+    train, val = ([item._replace(classname=names[item.label]) for item in part] for part in draw[:2])
+    return Split(train, val, []), source
+
+
+def draw_file(folder: str, shots: int, seed: int) -> str:
+    """The file in ``folder`` that holds the draw, CoOp's before our own; "" where there is none."""
+    paths = (os.path.join(folder, f"shot_{shots}-seed_{seed}{ending}") for ending in (".pkl", ".json"))
+    return next((path for path in paths if os.path.exists(path)), "")
 
 
 def draw_images(split: Split, shots: int, seed: int) -> Split:
@@ -83,7 +92,15 @@ def _draw(items: Iterable[Item], shots: int, seed: int) -> list[Item]:
 
 
 def rank(items: Iterable[Item], seed: int | str) -> list[Item]:
-    """``items`` in the order of SHA-256("<seed>:<path>")."""
+    """``items`` in the order of SHA-256("<seed>:<path>").
+
+    Raises:
+        ValueError: a path cannot be written as UTF-8.
+    """
+    items = list(items)
+    for item in items:
+        if not is_unicode(item.path):
+            raise ValueError(f"the name of {item.path!r} is not written in UTF-8: rename the file")
     return sorted(items, key=lambda item: sha256(f"{seed}:{item.path}".encode()).digest())
 
 

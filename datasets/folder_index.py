@@ -10,7 +10,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from datasets.files import write_atomically
+from datasets.files import is_litter, write_atomically
 
 
 def index_folders(image_dir: str, path: str) -> dict[str, list[str]]:
@@ -21,7 +21,7 @@ def index_folders(image_dir: str, path: str) -> dict[str, list[str]]:
         path: where the index is kept (JSON); a broken one is made again.
     """
     with os.scandir(image_dir) as entries:
-        folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name))
     old = _read(path)
 
     def list_one(folder: str) -> tuple[int, list[str]]:
@@ -30,7 +30,7 @@ def index_folders(image_dir: str, path: str) -> dict[str, list[str]]:
         if folder in old and old[folder][0] == changed:
             return old[folder]
         with os.scandir(place) as entries:
-            return changed, sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            return changed, sorted(entry.name for entry in entries if not is_litter(entry.name))
 
     with ThreadPoolExecutor(16) as pool:  # on a network disk, listing is waiting
         index = dict(zip(folders, pool.map(list_one, folders), strict=True))

@@ -5,29 +5,45 @@
 * a CSV file with the columns ``path`` (relative to the data root), ``class`` and maybe ``split`` (train, val or
   test); without ``split``, the images are split as those of folders.
 
-Labels follow the sorted names of the classes.
+Labels follow the sorted names of the classes. Images in folders below a class's are of that class, as in torchvision's
+ImageFolder.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 
 from PIL import Image
 from yacs.config import CfgNode
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
+from datasets.fewshot import draw_file, draw_hash, draw_images
+from datasets.files import is_litter
 from datasets.lists import look_up
-from datasets.own_split import list_folders, split_three_ways
-from datasets.split import PARTS, Item, Split, check_path
+from datasets.own_split import split_three_ways
+from datasets.split import PARTS, Item, Split, load_split
+from datasets.table import read_table
+from datasets.template import check_template
+from datasets.text import read_json
 
 # The (path, class) of the images of each part; the part is "" when they are yet to be split.
 Found = dict[str, list[tuple[str, str]]]
 
 ENDINGS = tuple(Image.registered_extensions())
+DRAWS = "split_fewshot"
+#: What folders and the table's column call the parts, in capital or small letters.
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @DATASET_REGISTRY.register()
@@ -40,88 +56,177 @@ class ImageFolder(SplitDataset):
         cfg.DATASET.IMAGE_FOLDER.TEMPLATE = SplitDataset.template
         cfg.DATASET.IMAGE_FOLDER.CLASS_NAMES = ""  # JSON file {folder: class name}; "": the folders' names
         cfg.DATASET.IMAGE_FOLDER.CSV = ""  # CSV file; "": folders
+        cfg.DATASET.IMAGE_FOLDER.ENCODING = ""  # of the CSV file; "": UTF-8, or what its byte-order mark says
+        cfg.DATASET.IMAGE_FOLDER.NESTED = True  # take the images in folders below a class's
         cfg.DATASET.IMAGE_FOLDER.SPLIT_SEED = 0
 
     def __init__(self, cfg: CfgNode) -> None:
         self.options = cfg.DATASET.IMAGE_FOLDER
         self.template = self.options.TEMPLATE
-        if self.template.count("{}") != 1:
-            raise ValueError(
-                f"DATASET.IMAGE_FOLDER.TEMPLATE {self.template!r} must have one {{}} for the class name"
-            )
+        check_template(self.template, "DATASET.IMAGE_FOLDER.TEMPLATE")
         self.lists_folders = not self.options.CSV
         super().__init__(cfg)
+
+    @property
+    def draw_folder(self) -> str:
+        """Of each split of these images its own: draws of one do not fit another."""
+        options = self.options
+        name = [os.path.splitext(os.path.basename(options.CSV))[0]] if options.CSV else []
+        name += [f"split_seed_{options.SPLIT_SEED}"] if options.SPLIT_SEED else []
+        name += ["not_nested"] if not options.NESTED and not options.CSV else []
+        return os.path.join(self.dataset_dir, DRAWS, "-".join(name)).rstrip(os.sep)
 
     def read_split(self) -> Split:
         found = self._read_csv() if self.options.CSV else self._list_images()
         classes = sorted({name for rows in found.values() for _, name in rows})
+        if len(classes) == 1:
+            raise ValueError(
+                f"{self.root} has one class only, {classes[0]!r}, and nothing to tell it from:"
+                " the images of each class belong into a folder of their own"
+            )
+        label = {name: number for number, name in enumerate(classes)}
         names = self._read_class_names(classes)
         parts = {
-            part: [Item(path, classes.index(name), names[name]) for path, name in rows]
+            part: [Item(path, label[name], names[name]) for path, name in rows]
             for part, rows in found.items()
         }
-        if "" in parts:
-            return split_three_ways(parts[""], self.options.SPLIT_SEED)
-        return Split(*(parts.get(part, []) for part in PARTS))
+        split = (
+            split_three_ways(parts[""], self.options.SPLIT_SEED)
+            if "" in parts
+            else Split(*(parts.get(part, []) for part in PARTS))
+        )
+        _warn_untested(split)
+        return split
 
     def _list_images(self) -> Found:
         found: Found = defaultdict(list)
-        strange: list[str] = []
-        for part in [part for part in PARTS if self._has_folders(part)] or [""]:
-            for folder, files in list_folders(os.path.join(self.image_dir, part), ignored=["split_fewshot"]):
-                place = f"{part}/{folder}".lstrip("/")
-                images = [file for file in files if file.lower().endswith(ENDINGS)]
+        left_out: list[str] = []
+        nested: list[str] = []
+        for folder, part in (self._part_folders() or {"": ""}).items():
+            classes, files = _list(os.path.join(self.image_dir, folder))
+            left_out += [f"{folder}/{file}".lstrip("/") for file in files if file.lower().endswith(ENDINGS)]
+            for name in classes:
+                if name == DRAWS:
+                    continue
+                place = f"{folder}/{name}".lstrip("/")
+                there = sorted(_files_below(os.path.join(self.image_dir, place), self.options.NESTED))
+                images = [file for file in there if file.lower().endswith(ENDINGS)]
                 if not images:
-                    raise ValueError(f"class folder {os.path.join(self.image_dir, place)} has no images")
-                found[part] += [(f"{place}/{file}", folder) for file in images]
-                strange += [f"{place}/{file}" for file in files if file not in images]
-        if strange:
-            print(
-                f"Warning: {len(strange)} files are left out, by their names no images, first: {strange[0]}"
-            )
+                    state = "has no images" if there else "is empty"
+                    raise ValueError(f"class folder {os.path.join(self.image_dir, place)} {state}")
+                found[part] += [(f"{place}/{file}", name) for file in images]
+                nested += [f"{place}/{file}" for file in images if "/" in file]
+                images_too = set(images)
+                left_out += [f"{place}/{file}" for file in there if file not in images_too]
         if not found:
             raise ValueError(f"{self.image_dir} has no class folders")
+        if nested:
+            count = sum(map(len, found.values()))
+            print(
+                f"{len(nested)} of the {count} images lie in folders below their class's, first: {nested[0]}"
+                " (DATASET.IMAGE_FOLDER.NESTED False leaves them out)"
+            )
+        _warn_left_out(left_out)
         return found
 
-    def _has_folders(self, part: str) -> bool:
+    def _part_folders(self) -> dict[str, str]:
+        """The folders that are parts, with the part that each is; none where the folders are classes."""
         # A part has class folders; a folder of that name without any may be a class ("train", among vehicles).
-        folder = os.path.join(self.image_dir, part)
-        return os.path.isdir(folder) and any(entry.is_dir() for entry in os.scandir(folder))
+        folders, _ = _list(self.image_dir)
+        parts = {
+            name: PART_NAMES[name.lower()]
+            for name in folders
+            if name.lower() in PART_NAMES and _list(os.path.join(self.image_dir, name))[0]
+        }
+        for part in PARTS:
+            same = [name for name, meant in parts.items() if meant == part]
+            if len(same) > 1:
+                raise ValueError(
+                    f"{self.image_dir} has both {' and '.join(same)}, which mean the same part ({part}):"
+                    " rename or move one of them away"
+                )
+        parts = dict(sorted(parts.items(), key=lambda item: PARTS.index(item[1])))
+        others = [name for name in folders if name not in parts and name != DRAWS]
+        if parts and others:
+            shown = ", ".join(others[:10]) + (", ..." if len(others) > 10 else "")
+            print(f"Warning: folders beside {', '.join(parts)} are left out, they are no part: {shown}")
+        return parts
 
     def _read_csv(self) -> Found:
-        source = os.path.join(self.root, self.options.CSV)
-        found: Found = defaultdict(list)
-        lines: dict[str, int] = {}
-        with open(source, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            if sorted(columns) not in (["class", "path"], ["class", "path", "split"]):
-                raise ValueError(
-                    f"{source} must have the columns path, class and maybe split, not {', '.join(columns)}"
-                )
-            for row in reader:
-                where = f"{source}, line {reader.line_num}"
-                path, name, part = row["path"], row["class"], row.get("split", "")
-                if not path or not name or part not in (PARTS if "split" in columns else [""]):
-                    raise ValueError(
-                        f"{where}: expected {', '.join(columns)}, where split is train, val or test"
-                    )
-                check_path(path, where)
-                if path in lines:
-                    raise ValueError(f"{where}: {path} is in line {lines[path]} already")
-                lines[path] = reader.line_num
-                found[part].append((path, name))
-        return found
+        return read_table(
+            os.path.join(self.root, self.options.CSV), self.options.ENCODING, self.image_dir, PART_NAMES
+        )
 
     def _read_class_names(self, classes: list[str]) -> dict[str, str]:
         if not self.options.CLASS_NAMES:
             return {name: name for name in classes}
         source = os.path.join(self.root, self.options.CLASS_NAMES)
-        with open(source, encoding="utf-8") as file:
-            try:
-                names = json.load(file)
-            except ValueError as error:
-                raise ValueError(f"{source} is not a JSON file: {error}") from None
+        names = read_json(source)
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ValueError(f"{source} must be an object of class names by folder")
         return {name: look_up(names, name, source) for name in classes}
+
+    def few_shot(self, split: Split, shots: int, seed: int) -> Split:
+        self._mention_older_draw(split, shots, seed)
+        return super().few_shot(split, shots, seed)
+
+    def _mention_older_draw(self, split: Split, shots: int, seed: int) -> None:
+        """Draws of all splits once lay in one folder; one that somebody put there is not passed over in silence."""
+        older = os.path.join(self.dataset_dir, DRAWS)
+        if shots < 1 or older == self.draw_folder or draw_file(self.draw_folder, shots, seed):
+            return
+        path = draw_file(older, shots, seed)
+        drawn = draw_hash(draw_images(split, shots, seed))
+        if path and not (path.endswith(".json") and draw_hash(load_split(path)) == drawn):
+            print(
+                f"Warning: {path} is not taken; if it is a draw of this split, move it into {self.draw_folder}"
+            )
+
+
+def _list(folder: str) -> tuple[list[str], list[str]]:
+    """The folders and the files in a folder, sorted, without what is nobody's data."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not is_litter(entry.name):
+                (folders if entry.is_dir() else files).append(entry.name)
+    return sorted(folders), sorted(files)
+
+
+def _files_below(folder: str, nested: bool, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """The paths of the files below a folder; a folder that is not to be looked into is given as "name/"."""
+    status = os.stat(folder)
+    above |= {(status.st_dev, status.st_ino)}
+    folders, files = _list(folder)
+    yield from files
+    for name in folders:
+        place = os.path.join(folder, name)
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in above:  # a link to a folder that it lies in
+            continue
+        if nested:
+            yield from (f"{name}/{file}" for file in _files_below(place, nested, above))
+        else:
+            yield f"{name}/"
+
+
+def _warn_left_out(files: list[str]) -> None:
+    if not files:
+        return
+    reasons = {
+        "by their names no images": [f for f in files if not f.lower().endswith((*ENDINGS, "/"))],
+        "in no class folder": [f for f in files if f.lower().endswith(ENDINGS)],
+        "below those of classes (DATASET.IMAGE_FOLDER.NESTED)": [f for f in files if f.endswith("/")],
+    }
+    for reason, some in reasons.items():
+        if some:
+            things = "folders" if some[0].endswith("/") else "files"
+            print(f"Warning: {len(some)} {things} are left out, {reason}, first: {some[0]}")
+
+
+def _warn_untested(split: Split) -> None:
+    tested = {item.label for item in split.test}
+    names = sorted({item.classname for item in split.train if item.label not in tested})
+    if names and tested:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        print(f"Warning: {len(names)} classes have no test images, the results say nothing of them: {shown}")

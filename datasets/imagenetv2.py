@@ -4,6 +4,7 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
+from datasets.files import is_litter
 from datasets.imagenet import read_classnames
 from datasets.origin import CLASSNAMES, Download, Origin
 from datasets.split import Item, Split
@@ -31,5 +32,5 @@ class ImageNetV2(SplitDataset):
         for label, name in enumerate(names.values()):
             folder = os.path.join(self.image_dir, str(label))
             files = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-            test += [Item(f"{label}/{file}", label, name) for file in files if not file.startswith(".")]
+            test += [Item(f"{label}/{file}", label, name) for file in files if not is_litter(file)]
         return Split([], [], test)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from datasets.text import read_text
+
 Value = TypeVar("Value")
 
 
 def read_lines(path: str) -> list[str]:
     """The lines of a text file without the white space around them, and without empty ones."""
-    with open(path, encoding="utf-8") as file:
-        return [line.strip() for line in file if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def look_up(table: Mapping[str, Value], name: str, source: str) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -41,6 +41,12 @@ class Origin:
     inner: str = ""
     mirrored: bool = True
     by_hand: str = ""
+
+
+def compare_sizes(found: Iterable[int], published: Iterable[int]) -> str:
+    """Both numbers of classes and of training, validation and test images, in words."""
+    ours, theirs = (" / ".join(f"{size:,}" for size in sizes) for sizes in (found, published))
+    return f"{ours} classes, training, validation and test images where {theirs} were published"
 
 
 # CLIP's names of the ImageNet classes, as CoOp's authors keep them; no checksum is published.

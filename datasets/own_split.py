@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from datasets.fewshot import rank
+from datasets.files import is_litter
 from datasets.split import Item, Split
 
 _SEED = "own split"
@@ -79,12 +80,12 @@ def list_folders(image_dir: str, ignored: Collection[str] = ()) -> list[tuple[st
     """
     with os.scandir(image_dir) as entries:
         names = sorted(
-            e.name for e in entries if e.is_dir() and not e.name.startswith(".") and e.name not in ignored
+            e.name for e in entries if e.is_dir() and not is_litter(e.name) and e.name not in ignored
         )
     folders = []
     for name in names:
         with os.scandir(os.path.join(image_dir, name)) as entries:
-            files = sorted(e.name for e in entries if not e.name.startswith("."))
+            files = sorted(e.name for e in entries if not is_litter(e.name))
         if not files:
             raise ValueError(f"class folder {os.path.join(image_dir, name)} is empty")
         folders.append((name, files))

@@ -1,6 +1,5 @@
 """Oxford Flowers 102 (Nilsback and Zisserman, ICVGIP 2008)."""
 
-import json
 import os
 
 from scipy.io import loadmat
@@ -10,6 +9,7 @@ from datasets.base import SplitDataset
 from datasets.origin import Download, Origin
 from datasets.own_split import split_three_ways
 from datasets.split import Item, Split
+from datasets.text import read_json
 
 
 @DATASET_REGISTRY.register()
@@ -36,8 +36,7 @@ class OxfordFlowers(SplitDataset):
     )
 
     def read_split(self) -> Split:
-        with open(os.path.join(self.dataset_dir, "cat_to_name.json"), encoding="utf-8") as file:
-            names = json.load(file)
+        names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))
         labels = loadmat(os.path.join(self.dataset_dir, "imagelabels.mat"))["labels"][0]
         return split_three_ways(
             Item(f"image_{i:05}.jpg", int(label) - 1, names[str(label)])

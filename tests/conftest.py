@@ -4,9 +4,10 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Before torch is imported: one thread per pytest-xdist worker, or the workers fight for the cores.
@@ -127,12 +128,14 @@ def short_run(data_root, tmp_path) -> list[object]:
 
 
 @pytest.fixture
-def tiny_eurosat(tmp_path) -> Path:
-    """A data root with a EuroSAT of 16 pixels, ten classes of 3 / 1 / 1 images, in the published layout."""
+def tiny_eurosat(tmp_path, monkeypatch) -> Path:
+    """A data root with a EuroSAT of 16 pixels, ten classes of 3 / 1 / 1 images: in this process, the published one."""
     import numpy as np
     from PIL import Image
 
-    from datasets.eurosat import CLASS_NAMES
+    from datasets.eurosat import CLASS_NAMES, EuroSAT
+    from datasets.files import md5_of
+    from datasets.origin import Download
 
     folder = tmp_path / "data" / "eurosat"
     rng = np.random.default_rng(0)
@@ -143,5 +146,27 @@ def tiny_eurosat(tmp_path) -> Path:
             path = f"{name}/{name}_{number}.jpg"
             Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / "2750" / path)
             split[part].append([path, label, class_name])
-    (folder / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    file = folder / "split_zhou_EuroSAT.json"
+    file.write_text(json.dumps(split))
+    published = replace(
+        EuroSAT.origin, sizes=(10, 30, 10, 10), files={file.name: Download("drive:id", md5_of(file))}
+    )
+    monkeypatch.setattr(EuroSAT, "origin", published)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MiB, and a function that makes it read-only."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting is not allowed here")
+    remount = ["mount", "-o", "remount,ro", str(folder)]
+    yield folder, lambda: subprocess.run(remount, check=True)
+    subprocess.run(["umount", str(folder)], check=True)

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from datasets.base import SplitDataset
+from datasets.files import md5_of
+from datasets.origin import Download, Origin
 from datasets.split import Item, Split, load_split, save_split
 from tests.datasets.layouts import Link, make_cfg, make_split, rows
 
@@ -199,3 +201,59 @@ def test_a_data_set_for_testing_only_that_is_made_on_first_use(tmp_path: Path) -
     assert data.val is None
     assert data.few_shot_hash == ""
     assert not (tmp_path / "fresh/made/split_fewshot").exists()
+
+
+def published(root: Path, *, md5: str = "", sizes: tuple[int, int, int, int] = (5, 30, 25, 20)) -> type[Toy]:
+    """Toy as a published data set."""
+
+    class Published(Toy):
+        origin = Origin(sizes, files={Toy.split_file: Download("drive:id", md5)} if md5 else {})
+
+    return Published
+
+
+def test_what_is_not_as_published_is_said_in_every_run(root: Path, capsys: pytest.CaptureFixture) -> None:
+    file = root / "toy" / Toy.split_file
+    published(root, md5=md5_of(file))(make_cfg(root))
+    published(root)(make_cfg(root))
+    assert capsys.readouterr().out == ""
+    cases = {
+        f"{file} is not the published split (its md5 is not 123)": published(root, md5="123"),
+        f"{file} has 5 / 30 / 25 / 20 classes, training, validation and test images where 6 / 30 / 25 / 20 were"
+        " published": published(root, sizes=(6, 30, 25, 20)),
+    }
+    for what, dataset in cases.items():
+        dataset(make_cfg(root))
+        assert capsys.readouterr().out == (
+            f"WARNING: Published: {what}; results are NOT COMPARABLE with published ones;"
+            f" look into it with: python tools/prepare.py Published --root {root}\n"
+        )
+
+
+def test_an_image_in_two_places_is_refused_and_only_told_of_what_is_published(
+    root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    split = make_split()
+    leaking = split._replace(test=[*split.test, Item("c0//train_0.jpg", 0, "name 0")])
+    save_split(leaking, str(root / "toy" / Toy.split_file))
+    message = (
+        f"{root}/toy/{Toy.split_file} names 1 images twice, first: c0//train_0.jpg as train image of 'name 0'"
+        " and as test image of 'name 0'"
+    )
+    with pytest.raises(ValueError) as caught:
+        Toy(make_cfg(root))
+    assert str(caught.value) == message
+    published(root, sizes=(5, 30, 25, 21))(make_cfg(root))
+    assert capsys.readouterr().out == f"WARNING: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("TEMPLATE", "an x-ray of a {}."), ("CSV", "list.csv"), ("NESTED", False)]
+)
+def test_keys_of_another_data_set_are_refused(root: Path, key: str, value: object) -> None:
+    cfg = make_cfg(root)
+    cfg.DATASET.IMAGE_FOLDER[key] = value
+    with pytest.raises(
+        ValueError, match=f"DATASET.IMAGE_FOLDER.{key} is a key of ImageFolder, Toy takes no notice of it"
+    ):
+        Toy(cfg)

@@ -30,7 +30,13 @@ def test_the_archives_lists_are_the_split(root: Path, capsys: pytest.CaptureFixt
     assert data.classnames == ["707-320", "Boeing 717", "F/A-18"]
     assert rows(data.train_x, root / "fgvc_aircraft" / "images")[6] == ("1025800.jpg", 1, "Boeing 717")
     assert data.template.format("707-320") == "a photo of a 707-320, a type of aircraft."
-    assert capsys.readouterr().out == ""
+    warning = capsys.readouterr().out
+    assert warning.count("\n") == 1
+    assert (
+        "has 3 / 18 / 15 / 12 classes, training, validation and test images where 100 / 3,334 / 3,333"
+        in warning
+    )
+    assert "NOT COMPARABLE" in warning
     few = FGVCAircraft(make_cfg(root, 5))
     assert Counter(d.label for d in few.train_x) == {0: 5, 1: 5, 2: 5}
     assert Counter(d.label for d in few.val) == {0: 4, 1: 4, 2: 4}

@@ -27,6 +27,14 @@ def test_published_splits_are_read_and_pass_the_checks(shared: Path, name: str) 
     assert PUBLISHED[name][4] in names
 
 
+def test_a_mark_at_the_beginning_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    save_split(make_split(), str(path))
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / encoding).write_text(path.read_text(encoding="utf-8"), encoding=encoding)
+        assert load_split(str(tmp_path / encoding)) == make_split()
+
+
 def test_what_is_saved_is_what_coop_writes_and_reads_back(tmp_path: Path) -> None:
     split = Split([Item("a/é 1.jpg", 0, "a")], [], [Item("a/2.jpg", 0, "a")])
     path = tmp_path / "new" / "split.json"
@@ -50,6 +58,14 @@ def test_what_is_saved_is_what_coop_writes_and_reads_back(tmp_path: Path) -> Non
         ('{"train": [["a.jpg", 0]], "val": [], "test": []}', r"train\[0\].*\['a.jpg', 0\]"),
         ('{"train": [["a.jpg", null, "a"]], "val": [], "test": []}', "expected"),
         ('{"train": [["a.jpg", "one", "a"]], "val": [], "test": []}', "label 'one'"),
+        ('{"train": [["a.jpg", true, "a"]], "val": [], "test": []}', r"found \['a.jpg', True, 'a'\]"),
+        ('{"train": [["a.jpg", 1.0, "a"]], "val": [], "test": []}', "expected"),
+        ('{"train": [["a.jpg", NaN, "a"]], "val": [], "test": []}', "NaN is no number"),
+        ('{"train": [["a.jpg", "--1", "a"]], "val": [], "test": []}', "label '--1' must be a number"),
+        ('{"train": [], "train": [], "val": [], "test": []}', "'train' is there twice"),
+        ('{"train": [["a\\u0000.jpg", 0, "a"]], "val": [], "test": []}', "is the name of no file"),
+        ('{"train": [["a\\udce9.jpg", 0, "a"]], "val": [], "test": []}', "is the name of no file"),
+        ('{"train": [["", 0, "a"]], "val": [], "test": []}', "'' must be a path below the image folder"),
         ('{"train": [["/etc/a.jpg", 0, "a"]], "val": [], "test": []}', "below the image folder"),
         ('{"train": [["x/../../a.jpg", 0, "a"]], "val": [], "test": []}', "below the image folder"),
     ],
@@ -71,6 +87,11 @@ def test_classes_at_fault_are_named() -> None:
     def without(split: Split, label: int) -> Split:
         return Split(*([item for item in part if item.label != label] for part in split))
 
+    def renamed(label: int, name: str) -> Split:
+        return Split(
+            *([i._replace(classname=name) if i.label == label else i for i in part] for part in good)
+        )
+
     same_names = Split(
         *([i._replace(classname=f"name{' _'[i.label % 2]}0") for i in part] for part in make_split(2))
     )
@@ -80,6 +101,8 @@ def test_classes_at_fault_are_named() -> None:
         "here: label 0 has two names, 'name 0' and 'other'": good._replace(val=[Item("x.jpg", 0, "other")]),
         "here: labels 0 and 1 have the same class name 'name_0'": same_names,
         "here: label -1 is negative": good._replace(test=[Item("x.jpg", -1, "x")]),
+        "here: label 1 has the class name ' _', which is no name": renamed(1, " _"),
+        "here: label 2 has the class name 'red\\nfox', which is no name": renamed(2, "red\nfox"),
         "here has no test images": good._replace(test=[]),
     }
     for message, split in cases.items():

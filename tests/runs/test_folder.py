@@ -1,25 +1,6 @@
-import subprocess
-
 import pytest
 
 from runs.folder import can_continue, check_room, clear, started_or_as_before
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 2 MiB, and a function that makes it read-only."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting is not allowed here")
-    remount = ["mount", "-o", "remount,ro", str(folder)]
-    yield folder, lambda: subprocess.run(remount, check=True)
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_failure_leaves_no_trace(tmp_path):

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.files import md5_of
+
 DRIVE = "https://drive.google.com/uc?id="
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 5  # in a row that bring nothing
@@ -64,13 +66,8 @@ def check_md5(path: Path, md5: str, source: str) -> None:
         )
 
 
-def md5_of(path: Path) -> str:
-    """The file's md5 (hex)."""
-    return _hash(path, "md5")
-
-
-def _hash(path: Path, name: str) -> str:
-    digest = hashlib.new(name, usedforsecurity=False)
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -228,7 +225,7 @@ def fetch_from_hub(repo: str, patterns: Sequence[str], folder: Path, repo_type: 
     except Exception as error:
         raise OSError(f"{where}, {file.path}: {_one_line(error)}") from None
     sha256 = file.lfs.sha256 if file.lfs else ""
-    if _size(path) != file.size or (sha256 and _hash(path, "sha256") != sha256):
+    if _size(path) != file.size or (sha256 and _sha256_of(path) != sha256):
         path.unlink()
         raise ValueError(
             f"{where}, {file.path}: what came is not what the hub lists; it is removed, try again"

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.files import md5_of
 from datasets.origin import Download
 from runs.errors import one_line
-from tools.preparing.download import fetch, fetch_from_hub, md5_of
+from tools.preparing.download import fetch, fetch_from_hub
 from tools.preparing.place import Place, only_one, put
 from tools.preparing.unpack import unpack
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from datasets.base import SplitDataset
-from datasets.files import write_atomically
+from datasets.files import md5_of, write_atomically
+from datasets.origin import compare_sizes
 from tools.preparing.data_sets import load, split_of
-from tools.preparing.download import md5_of
 from tools.preparing.examine import examine_all
 
 RECORD = ".verified.json"
@@ -55,10 +55,7 @@ def verify(name: str, dataset: type[SplitDataset], root: str, decode: bool, work
     split = split_of(data)
     sizes = [data.num_classes, *map(len, split)]
     if origin and tuple(sizes) != origin.sizes:
-        raise ValueError(
-            f"{folder} has {_sizes(sizes)} classes, training, validation and test images"
-            f" where {_sizes(origin.sizes)} were published"
-        )
+        raise ValueError(f"{folder} has {compare_sizes(sizes, origin.sizes)}")
     paths = sorted({item.path for part in split for item in part})
     converted: Counter[str] = Counter()
     if decode:
@@ -113,7 +110,3 @@ def _times(folders: Iterable[str]) -> dict[str, int]:
 def _checksums(dataset: type[SplitDataset], folder: Path) -> dict[str, str]:
     names = dataset.origin.files if dataset.origin else ()
     return {name: md5_of(folder / name) for name in names if (folder / name).is_file()}
-
-
-def _sizes(sizes: Iterable[int]) -> str:
-    return " / ".join(f"{size:,}" for size in sizes)
