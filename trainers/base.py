@@ -15,6 +15,7 @@ from dassl.utils import count_num_param, load_checkpoint
 
 from . import captured, processes
 from .checkpoint import find_checkpoint, load_learned
+from .class_names import check_prompts
 from .class_texts import check_limits, draw_classes, send
 from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
@@ -97,7 +98,9 @@ class PromptTrainer(TrainerX):
         check_limits(cfg)
         class_chunk(cfg)
         self.class_sample = self._class_sample()
-        template = getattr(self.dm.dataset, "template", DEFAULT_TEMPLATE)
+        dataset = self.dm.dataset
+        template = getattr(dataset, "template", DEFAULT_TEMPLATE)
+        check_prompts(dataset.classnames, cfg.DATASET.NAME, getattr(dataset, "names_must_differ", False))
 
         print("Building the prompts")
         self.model: Any = self._build_prompts(towers, template).to(self.device)

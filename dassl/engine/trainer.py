@@ -106,10 +106,18 @@ class SimpleTrainer(TrainerBase):
         """Train, and evaluate the final model.
 
         Raises:
+            ValueError: the config asks for validation images, and there are none.
             OSError: the output folder cannot be written.
             FileNotFoundError: ``cfg.RESUME`` is not a folder.
             FloatingPointError: the loss became NaN or infinite.
         """
+        if not self.cfg.TEST.NO_TEST:
+            self._check_validation_images()
+            if self.cfg.TEST.FINAL_MODEL == "best_val" and self.val_loader is None:
+                raise ValueError(
+                    f"TEST.FINAL_MODEL is 'best_val', but {self.cfg.DATASET.NAME} has no validation images to choose"
+                    " by: take 'last_step', or a data set that has some"
+                )
         if processes.is_first():
             check_writable(self.output_dir)
         if self.cfg.RESUME and not osp.isdir(self.cfg.RESUME):
@@ -158,11 +166,16 @@ class SimpleTrainer(TrainerBase):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on "val" or "test" (``cfg.TEST.SPLIT``); without a validation set always on "test".
+        """Evaluate on "val" or "test" (``cfg.TEST.SPLIT``); without a validation set, "val" given here is "test".
 
         Returns:
             the first of the evaluator's results (accuracy in percent).
+
+        Raises:
+            ValueError: ``cfg.TEST.SPLIT`` is "val", and there are no validation images.
         """
+        if split is None:
+            self._check_validation_images()
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
@@ -183,6 +196,13 @@ class SimpleTrainer(TrainerBase):
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
+
+    def _check_validation_images(self) -> None:
+        # Whoever reads the settings beside the result would take test accuracy for validation accuracy.
+        if self.cfg.TEST.SPLIT == "val" and self.val_loader is None:
+            raise ValueError(
+                f"TEST.SPLIT is 'val', but {self.cfg.DATASET.NAME} has no validation images: take 'test'"
+            )
 
     def model_inference(self, input):
         return self.model(input)

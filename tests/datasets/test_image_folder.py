@@ -312,3 +312,17 @@ def test_train_py_takes_its_options(
     assert record["config"]["DATASET"]["IMAGE_FOLDER"]["CLASS_NAMES"] == "names.json"
     ended = run_train(*arguments, *("OUTPUT_DIR", tmp_path / "other", "DATASET.IMAGE_FOLDER.TEMPLAT", "x"))
     ended.assert_wrong_input("DATASET.IMAGE_FOLDER.TEMPLATE")
+
+
+def test_classes_that_become_one_prompt_are_refused(
+    run_train: Callable, short_run: list[object], tmp_path: Path, link_images: Link
+) -> None:
+    root = tmp_path / "photos"
+    link_images(root, [f"{folder}/{i}.jpg" for folder in ("Fox", "fox", "badger") for i in range(8)])
+    arguments = list(short_run)
+    arguments[arguments.index("--root") + 1] = root
+    arguments[arguments.index("--dataset-config-file") + 1] = "configs/datasets/image_folder.yaml"
+    run_train(*arguments).assert_wrong_input("class names become one prompt", "'Fox' and 'fox'")
+    (root / "names.json").write_text(json.dumps({"Fox": "arctic fox", "fox": "fox", "badger": "badger"}))
+    more = ("OPTIM.MAX_EPOCH", 1, "DATALOADER.TRAIN_X.BATCH_SIZE", 2)
+    assert run_train(*arguments, *more, "DATASET.IMAGE_FOLDER.CLASS_NAMES", "names.json").code == 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerX, build_trainer
 from dassl.engine import trainer as trainer_module
 from dassl.modeling import BACKBONE_REGISTRY
@@ -417,3 +418,29 @@ def test_names_that_plugins_import():
 def test_unknown_trainer_lists_those_there_are(root, tmp_path):
     with pytest.raises(ValueError, match="Tiny"):
         build_trainer(tiny_cfg(root, tmp_path, "TRAINER.NAME", "Tyni"))
+
+
+def test_the_test_set_never_chooses_the_model(root, tmp_path, monkeypatch):
+    """Without validation images, Dassl's test(split="val") is one on the test images."""
+    monkeypatch.setattr(DATASET_REGISTRY.get("Stripes"), "val", None)
+    trainer = build_trainer(tiny_cfg(root, tmp_path, "TEST.FINAL_MODEL", "best_val"))
+    with pytest.raises(ValueError) as caught:
+        trainer.train()
+    assert str(caught.value) == (
+        "TEST.FINAL_MODEL is 'best_val', but Stripes has no validation images to choose by:"
+        " take 'last_step', or a data set that has some"
+    )
+    assert not (tmp_path / "tiny").exists()
+    trainer.test()  # an evaluation chooses nothing
+    assert trainer.test(split="val") == trainer.test(split="test")  # as plugins know it
+
+
+def test_test_images_are_not_called_validation_images(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(DATASET_REGISTRY.get("Stripes"), "val", None)
+    trainer = build_trainer(tiny_cfg(root, tmp_path, "TEST.SPLIT", "val"))
+    for run in (trainer.train, trainer.test):
+        with pytest.raises(
+            ValueError, match=r"TEST.SPLIT is 'val', but Stripes has no validation images: take 'test'"
+        ):
+            run()
+    assert not (tmp_path / "tiny").exists()
