@@ -4,6 +4,7 @@ python tools/prepare.py eurosat dtd --root DATA        fetch, extract, verify; w
 python tools/prepare.py all --root DATA                the eleven benchmarks and the four ImageNet variants
 python tools/prepare.py eurosat --root DATA --archive EuroSAT.zip       take files that are here already
 python tools/prepare.py dtd --root DATA --link /data/dtd                use a folder that is elsewhere
+python tools/prepare.py eurosat --root DATA --force    fetch the split file anew, if the one there is another
 python tools/prepare.py all --root DATA --verify       check what is there, fetch nothing
 
 Exit code 0: all are ready; 1: some are not, the table says why; 2: wrong arguments.
@@ -60,6 +61,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--no-checksum", action="store_true", help="take an --archive that is not the authors'"
     )
     parser.add_argument("--link", type=Path, help="the data set's folder, or its images', elsewhere")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a wrong split file; the old one is kept under another name",
+    )
     parser.add_argument("--keep", action="store_true", help="keep fetched archives")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that decode")
     args = parser.parse_args(argv)
@@ -74,6 +80,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.names = list(dict.fromkeys(config_name(name) for name in args.names))
     if (args.archive or args.link) and len(args.names) > 1:
         parser.error("--archive and --link are for one data set")
+    if args.verify and args.force:
+        parser.error("--verify changes nothing, --force does")
     if sum(map(bool, (args.archive, args.link, args.verify))) > 1:
         parser.error("--archive, --link and --verify exclude each other")
     for path in (*args.archive, *([args.link] if args.link else [])):
@@ -90,7 +98,8 @@ def prepare(place: Place, args: argparse.Namespace) -> Verified:
     if place.dataset.origin is None:
         args.root.mkdir(parents=True, exist_ok=True)
     elif not args.verify:
-        known = remembered(place.dataset, str(place.root))
+        single = any(path.name in place.dataset.origin.files for path in args.archive)
+        known = None if args.force or single else remembered(place.dataset, str(place.root))
         if known and (known.decoded or args.quick):
             print(f"{place.name}: verified before, nothing to do (--verify checks it again)")
             return known
@@ -101,6 +110,7 @@ def prepare(place: Place, args: argparse.Namespace) -> Verified:
             tree=args.link,
             check=not args.no_checksum,
             keep=args.keep,
+            force=args.force,
         )
     try:
         return verify(place.name, place.dataset, str(place.root), not args.quick, args.workers)

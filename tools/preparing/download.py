@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.files import md5_of
+from datasets.files import DiskFull, disk_full, md5_of, named_disk_errors
 
 DRIVE = "https://drive.google.com/uc?id="
 TIMEOUT = 30.0  # seconds without a byte
@@ -138,6 +138,7 @@ def _transfer(url: str, part: Path) -> None:
             _keep_validator(part, response.headers)
         check_space(part.parent, total - start)
         with (
+            named_disk_errors(part),
             open(part, "ab" if start else "wb") as file,
             tqdm(
                 total=total or None,
@@ -189,10 +190,13 @@ def _validator_file(part: Path) -> Path:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """OSError when the disk of `folder` has not `needed` bytes free."""
+    """DiskFull when the disk of `folder` has not `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"{folder} has {free / 1e9:.1f} GB free where {needed / 1e9:.1f} GB are needed")
+        raise DiskFull(
+            f"{folder}: the disk is full, {free / 1e6:,.0f} MB are free where {needed / 1e6:,.0f} MB are needed;"
+            " make room and run this again"
+        )
 
 
 def _size(path: Path) -> int:
@@ -223,7 +227,7 @@ def fetch_from_hub(repo: str, patterns: Sequence[str], folder: Path, repo_type: 
     try:
         path = Path(hf_hub_download(repo, file.path, repo_type=repo_type, local_dir=folder))
     except Exception as error:
-        raise OSError(f"{where}, {file.path}: {_one_line(error)}") from None
+        raise disk_full(error, folder) or OSError(f"{where}, {file.path}: {_one_line(error)}") from None
     sha256 = file.lfs.sha256 if file.lfs else ""
     if _size(path) != file.size or (sha256 and _sha256_of(path) != sha256):
         path.unlink()
@@ -244,7 +248,7 @@ def fetch_from_drive(identity: str, path: Path) -> Path:
         if gdown.download(url, str(path), resume=True, use_cookies=False) is None:  # gdown before 5
             raise OSError("gdown fetched nothing")
     except Exception as error:  # of requests, of gdown, of the disk
-        raise OSError(f"Google Drive: {_one_line(error)}; {by_hand}") from None
+        raise disk_full(error, path) or OSError(f"Google Drive: {_one_line(error)}; {by_hand}") from None
     return path
 
 

@@ -16,6 +16,7 @@ from typing import IO, cast
 
 from tqdm import tqdm
 
+from datasets.files import DiskFull, is_litter, named_disk_errors
 from tools.preparing.download import check_space
 
 # Archives of photographs hardly shrink; what grows more than this is no data set.
@@ -28,26 +29,31 @@ _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 def extract(archive: Path, folder: Path) -> None:
     """Extract a zip or tar archive (also .gz, .bz2, .xz) into the new folder `folder`.
 
-    Links that stay inside are left out, with a warning, and so are the files that macOS adds.
+    Links that stay inside are left out, with a warning, and so are hidden files and those that macOS adds.
 
     Raises:
         ValueError: the archive is damaged or none; it grows beyond all reason; or it holds a path or a link
             that leads out of the folder, or a device. Then there is no `folder`.
-        OSError: the disk is full, or cannot be written.
+        DiskFull: it is. Then there is no `folder` either.
+        OSError: the disk cannot be written.
     """
     limit = MAX_RATIO * archive.stat().st_size + ALLOWANCE
-    folder.mkdir(parents=True)
+    with named_disk_errors(folder):
+        folder.mkdir(parents=True)
     try:
-        if zipfile.is_zipfile(archive):
-            links = _extract_zip(archive, folder, limit)
-        else:
-            links = _extract_tar(archive, folder, limit)
+        with named_disk_errors(folder):
+            if zipfile.is_zipfile(archive):
+                links = _extract_zip(archive, folder, limit)
+            else:
+                links = _extract_tar(archive, folder, limit)
     except _DAMAGED as error:
         shutil.rmtree(folder)
         raise ValueError(f"{archive} is damaged or not a zip or tar archive: {error}") from None
     except BaseException as error:
         shutil.rmtree(folder)
-        if isinstance(error, OSError) and error.errno is None:  # bz2's way to say it
+        if (
+            isinstance(error, OSError) and error.errno is None and not isinstance(error, DiskFull)
+        ):  # bz2 says it so
             raise ValueError(f"{archive} is damaged: {error}") from None
         raise
     if links:
@@ -156,8 +162,7 @@ def _check_member(archive: Path, name: str, link: str) -> None:
 
 
 def _is_litter(name: str) -> bool:
-    steps = name.split("/")
-    return "__MACOSX" in steps or steps[-1].startswith("._") or steps[-1] == ".DS_Store"
+    return any(is_litter(step) for step in name.split("/") if step not in ("", "."))
 
 
 def _too_large(archive: Path, limit: int) -> ValueError:

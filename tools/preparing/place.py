@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
 from datasets.base import SplitDataset
+from datasets.files import is_litter, named_disk_errors
 
 
 @dataclass
@@ -77,7 +79,34 @@ def put(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_name(f".{target.name}-{uuid4().hex}")
     try:
-        shutil.copyfile(source, copy)
-        os.replace(copy, target)
+        with named_disk_errors(target):
+            shutil.copyfile(source, copy)
+            os.replace(copy, target)
     finally:
         copy.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file to one that nothing looks for, "<name>.replaced" or with a number behind it; returns its path."""
+    for number in count(1):
+        aside = path.with_name(f"{path.name}.replaced{number if number > 1 else ''}")
+        if not os.path.lexists(aside):
+            path.rename(aside)
+            return aside
+    raise AssertionError
+
+
+def innermost(folder: Path, name: str) -> Path:
+    """The folder that holds the images, where `folder`, called `name`, holds nothing but folders around it.
+
+    Who packs a folder that a program unpacked into one of its own name gets name/name.
+    """
+    while True:
+        again = [path for path in folder.rglob(name) if path.is_dir()]
+        if again:
+            folder = min(again, key=lambda path: (len(path.parts), path))
+            continue
+        children = [path for path in folder.iterdir() if not is_litter(path.name)]
+        if len(children) != 1 or not children[0].is_dir():
+            return folder
+        folder = children[0]

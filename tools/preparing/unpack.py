@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tools.preparing.extract import extract
-from tools.preparing.place import Place, move
+from tools.preparing.place import Place, innermost, move
 
 
 def unpack(place: Place, archives: Sequence[Path]) -> None:
@@ -30,21 +30,27 @@ def unpack(place: Place, archives: Sequence[Path]) -> None:
             extract(inner, staging / f"inner{number}")
             inner.unlink()
         wanted = [name for name in place.images if not (place.folder / name).is_dir()]
-        found = {name: path for name in wanted if (path := find_folder(staging, name))}
+        outermost = {name: path for name in wanted if (path := find_folder(staging, name))}
+        found = {name: innermost(path, name) for name, path in outermost.items()}
         alone = find_classes(staging, origin.sizes[0]) if not found and len(place.images) == 1 else None
         if alone:
-            found = {place.images[0]: alone}
+            found = {place.images[0]: innermost(alone, place.images[0])}
         lacking = [name for name in place.missing_images() if name not in found]
         if lacking:
             top = sorted(path.name for folder in staging.iterdir() for path in folder.iterdir())
             raise FileNotFoundError(
                 f"{', '.join(map(str, archives))}: no folder {', '.join(lacking)} in it, but {', '.join(top[:10])}"
             )
-        beside = {} if alone else {path.parent: None for path in found.values()}
-        for parent in beside:
+        around = {
+            parent: None
+            for name, path in outermost.items()
+            for parent in found[name].parents
+            if path.parent in (parent, *parent.parents)
+        }
+        for parent in around:
             for child in sorted(parent.iterdir()):
                 # Draws that somebody left in an archive would be taken for the user's own.
-                if child not in found.values() and child.name != "split_fewshot":
+                if child not in around and child not in found.values() and child.name != "split_fewshot":
                     move(child, place.folder / child.name)
         for name, path in found.items():
             move(path, place.folder / name)

@@ -55,7 +55,8 @@ def verify(name: str, dataset: type[SplitDataset], root: str, decode: bool, work
     split = split_of(data)
     sizes = [data.num_classes, *map(len, split)]
     if origin and tuple(sizes) != origin.sizes:
-        raise ValueError(f"{folder} has {compare_sizes(sizes, origin.sizes)}")
+        remedy = "; --force fetches the split file again" if dataset.split_file else ""
+        raise ValueError(f"{folder} has {compare_sizes(sizes, origin.sizes)}{remedy}")
     paths = sorted({item.path for part in split for item in part})
     converted: Counter[str] = Counter()
     if decode:
@@ -97,7 +98,8 @@ def check_files(dataset: type[SplitDataset], folder: Path) -> None:
         path = folder / file
         if download.md5 and path.is_file() and (found := md5_of(path)) != download.md5:
             raise ValueError(
-                f"{path} is not the published file (md5 {found}, not {download.md5}); move it away to fetch that"
+                f"{path} is not the published file (md5 {found}, not {download.md5});"
+                " --force fetches that and keeps the other one aside"
             )
         if file == dataset.split_file and not path.is_file():
             raise FileNotFoundError(f"the published split {path} is missing")

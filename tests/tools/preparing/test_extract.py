@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import tools.preparing.extract
+from datasets.files import DiskFull
 from tools.preparing.extract import extract
 
 FILES = {"set/images/a.jpg": b"a" * 5000, "set/images/b/c.jpg": b"c", "set/list.txt": b"a.jpg"}
@@ -215,3 +217,17 @@ def test_what_is_there_stays_when_the_folder_exists(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         extract(tmp_path / "a", tmp_path / "folder")
     assert found(tmp_path / "folder") == {"mine": b""}
+
+
+@pytest.mark.parametrize("mode", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+def test_a_disk_that_fills_is_no_damage(tmp_path: Path, small_disk: Any, mode: str, size: int) -> None:
+    folder, _ = small_disk
+    files = {f"{i}.bin": os.urandom(size) for i in range(4_000_000 // size)}
+    if mode == "zip":
+        make_zip(tmp_path / "a", files)
+    else:
+        make_tar(tmp_path / "a", files=files, mode=mode)
+    with pytest.raises(DiskFull, match=f"^{folder}/out: the disk is full, .* MB are free"):
+        extract(tmp_path / "a", folder / "out")
+    assert list(folder.iterdir()) == []

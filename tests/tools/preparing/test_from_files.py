@@ -1,15 +1,21 @@
 """Data sets from archives and folders that are here."""
 
+import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datasets.eurosat import EuroSAT
+from datasets.origin import Download
 from tests.tools.preparing.archives import ARCHIVE, IMAGES, SPLIT, TABLE, below, md5, names, packed
 from tests.tools.preparing.server import Server
+from tools.prepare import main
 from tools.preparing.data_sets import load
+from tools.preparing.obtain import MIRROR
 
 
 def test_an_archive_that_is_here(server: Server, run: Any, put: Any) -> None:
@@ -45,6 +51,107 @@ def test_what_is_there_is_never_replaced(server: Server, run: Any, put: Any, tmp
         "--no-checksum",
     )
     assert mine.read_bytes() == b"mine"
+
+
+DEEPER = {
+    "twice": below("2750/2750", IMAGES),
+    "of another name": below("2750/EuroSAT_RGB", IMAGES),
+    "three times": below("eurosat/2750/2750/2750", IMAGES),
+    "with what macOS leaves": below("2750/2750", IMAGES)
+    | {f"__MACOSX/2750/._{i}": b"x" for i in range(3)}
+    | {"2750/.DS_Store": b"x", "2750/2750/._River": b"x"},
+    "below a folder of classes": below("a/b/c", IMAGES),
+    "beside other things": below("eurosat/2750/2750", IMAGES) | {"eurosat/readme.txt": b"mine"},
+}
+
+
+@pytest.mark.parametrize("what", DEEPER)
+def test_an_archive_whose_folders_lie_deeper(
+    server: Server, run: Any, put: Any, tmp_path: Path, what: str
+) -> None:
+    archive = put("EuroSAT.zip", packed(DEEPER[what]))
+    assert run("eurosat", "--archive", archive, "--no-checksum") == (TABLE, "")
+    folder = tmp_path / "data" / "eurosat"
+    assert names(folder / "2750") == sorted({name.partition("/")[0] for name in IMAGES})
+    expected = {"2750", ".verified.json", EuroSAT.split_file}
+    assert {*names(folder)} == expected | ({"readme.txt"} if "beside" in what else set())
+
+
+def test_a_link_to_a_folder_that_lies_deeper(server: Server, run: Any, tmp_path: Path) -> None:
+    tree = tmp_path / "elsewhere"
+    for name, content in IMAGES.items():
+        (tree / "eurosat/2750/2750" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "eurosat/2750/2750" / name).write_bytes(content)
+    out, errors = run("eurosat", "--link", tree)
+    assert (out[-len(TABLE) :], errors) == (TABLE, "")
+    assert os.readlink(tmp_path / "data/eurosat/2750") == str(tree / "eurosat/2750/2750")
+
+
+def other_split() -> bytes:
+    """With as many images of each part and class, of which two have changed places."""
+    split = json.loads(SPLIT)
+    split["train"][0], split["test"][0] = split["test"][0], split["train"][0]
+    return json.dumps(split).encode()
+
+
+def test_a_wrong_split_file_is_noticed_and_replaced(
+    server: Server, run: Any, put: Any, tmp_path: Path
+) -> None:
+    put(f"data/eurosat/{EuroSAT.split_file}", other_split())
+    _, errors = run("eurosat")
+    assert f"{EuroSAT.split_file} is not the published file" in errors
+    assert errors.endswith("--force fetches that and keeps the other one aside")
+    out, errors = run("eurosat", "--force")
+    assert (out[-len(TABLE) :], errors) == (TABLE, "")
+    folder = tmp_path / "data/eurosat"
+    assert f"is replaced; the old one is {EuroSAT.split_file}.replaced\n" in out
+    assert (folder / EuroSAT.split_file).read_bytes() == SPLIT
+    assert (folder / f"{EuroSAT.split_file}.replaced").read_bytes() == other_split()
+    server.asked.clear()
+    assert run("eurosat", "--force") == (TABLE, "")  # nothing is left to be replaced
+    assert not server.asked
+
+
+def test_a_split_file_without_a_known_checksum(
+    server: Server, run: Any, put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of Food-101 and SUN397."""
+    files = {EuroSAT.split_file: Download(f"drive:{EuroSAT.split_file}")}
+    assert EuroSAT.origin
+    monkeypatch.setattr(EuroSAT, "origin", replace(EuroSAT.origin, files=files))
+    short = json.dumps({part: rows[:-10] for part, rows in json.loads(SPLIT).items()}).encode()
+    archive, placed = put("EuroSAT.zip", ARCHIVE), tmp_path / "data/eurosat" / EuroSAT.split_file
+    _, errors = run("eurosat", "--archive", archive, put(f"x/{EuroSAT.split_file}", short))
+    assert "is not the published split: it has" in errors
+    assert not placed.exists()  # what is wrong is not placed
+    assert run("eurosat", "--archive", archive, put(f"y/{EuroSAT.split_file}", other_split()))[1] == ""
+    given = put(f"z/{EuroSAT.split_file}", SPLIT)
+    _, errors = run("eurosat", "--archive", given)
+    assert errors == (
+        f"error: eurosat: {placed} is another file than {given}: --force replaces it, and keeps the old one aside"
+    )
+    out, errors = run("eurosat", "--archive", given, "--force")
+    assert (out[-len(TABLE) :], errors, placed.read_bytes()) == (TABLE, "", SPLIT)
+
+
+def test_a_disk_that_fills_says_so_and_what_was_there_stays(
+    server: Server, put: Any, small_disk: Any, capsys: pytest.CaptureFixture
+) -> None:
+    folder, _ = small_disk
+    noise = {name: content + os.urandom(60_000) for name, content in IMAGES.items()}
+    archive = put("EuroSAT.zip", packed(below("2750", noise)))
+    for words in (["--archive", str(archive), "--no-checksum"], ["--source", "mirror"], []):
+        if not words:  # from the authors' own address, of which the mirror is the second choice
+            server.add_to_hub("torchgeo/eurosat", {"EuroSAT.zip": archive.read_bytes()}, "dataset")
+        server.add_to_hub(MIRROR, {"eurosat.zip": archive.read_bytes()}, "model")
+        with pytest.raises(SystemExit) as ended:
+            main(["eurosat", "--root", str(folder), "--workers", "1", *words])
+        assert re.fullmatch(rf"error: eurosat: {folder}\S*: the disk is full, .*", str(ended.value.code)), (
+            words
+        )
+        assert "mirror" not in capsys.readouterr().err
+        kept = [path for path in folder.rglob("*") if path.is_file() and ".downloads" not in path.parts]
+        assert kept == []
 
 
 def test_malicious_archives_leave_nothing(server: Server, run: Any, put: Any, tmp_path: Path) -> None:
