@@ -174,6 +174,10 @@ def check_files(split: Split, image_dir: str, source: str) -> None:
     if missing:
         total = sum(map(len, folders.values()))
         first = ", ".join(missing[:5])
+        deeper = [
+            entry.name for entry in os.scandir(image_dir) if os.path.lexists(os.path.join(entry, missing[0]))
+        ]
+        hint = f"; they lie a folder deeper, in {os.path.join(image_dir, deeper[0])}" if deeper else ""
         raise FileNotFoundError(
-            f"{len(missing)} of the {total} images that {source} names are not in {image_dir}, first: {first}"
+            f"{len(missing)} of the {total} images that {source} names are not in {image_dir}, first: {first}{hint}"
         )

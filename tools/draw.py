@@ -6,8 +6,9 @@ python tools/draw.py export eurosat --root DATA --shots 16 --seed 1 2 3 --output
 python tools/draw.py compare eurosat --root DATA --shots 16 --seed 1 2 3 --with draws      with those of a folder
 python tools/draw.py compare eurosat --root DATA --shots 1 16 --seed 1 2      with each other: images in common
 
-A data set's name, or a split file (then no images are needed). The hash is the one in a run's result.json. A draw
-that lies in the data set's split_fewshot folder is taken, as a run does; nothing is written but by `export`.
+A data set's name (own images with the --opts of their runs), or a split file (then no images are needed). The hash is
+the one in a run's result.json. A draw that lies in the data set's split_fewshot folder is taken, as a run does; nothing
+is written but by `export`.
 
 Exit code of `compare --with`: 0 when all draws are the same, 1 when some are not.
 """
@@ -36,7 +37,7 @@ Draws = dict[
 @clean_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
-    split, folder = read_split(args.source, args.root)
+    split, folder = read_split(args.source, args.root, args.opts)
     draws: Draws = {
         (shots, seed): find_draw(split, shots, seed, folder) for shots in args.shots for seed in args.seed
     }
@@ -64,27 +65,32 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", action="store_true", help="print: the images, too")
     parser.add_argument("--output", help="export: the folder for the files")
     parser.add_argument("--with", dest="other", help="compare: a folder of draws (.json or CoOp's .pkl)")
+    parser.add_argument(
+        "--opts", nargs="*", default=[], help="the data set's options, as KEY VALUE KEY VALUE ..."
+    )
     args = parser.parse_args(argv)
     if min(args.shots) < 1:
         parser.error("--shots must be 1 or more; below that all images are used and nothing is drawn")
     if not args.root and not args.source.endswith(".json"):
         parser.error("--root is needed to find the data set")
+    if args.opts and args.source.endswith(".json"):
+        parser.error("--opts are of a data set, a split file has none")
     if bool(args.output) != (args.action == "export"):
         parser.error("export needs --output, and nothing else takes it")
     return args
 
 
-def read_split(source: str, root: str) -> tuple[Split, str]:
+def read_split(source: str, root: str, opts: list[str]) -> tuple[Split, str]:
     """The whole split, and the folder of its draws."""
     if source.endswith(".json"):
         if not os.path.isfile(source):
             raise FileNotFoundError(f"there is no split file {source}")
         return load_split(source), os.path.join(os.path.dirname(source), "split_fewshot")
-    data = load(source, root)
+    data = load(source, root, *opts)
     split = split_of(data)
     if not split.train:
         raise ValueError(f"{source} is for testing only, nothing is drawn from it")
-    return split, os.path.join(data.dataset_dir, "split_fewshot")
+    return split, data.draw_folder
 
 
 def file_name(shots: int, seed: int) -> str:

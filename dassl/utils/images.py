@@ -88,7 +88,7 @@ def _to_rgb(image: Image.Image, kind: str, white: float) -> Image.Image:
 def _checked_floats(grey: np.ndarray, white: float) -> np.ndarray:
     if not np.isfinite(grey).all():
         raise _Refused("it has values that are not finite")
-    low, high = grey.min(initial=0), grey.max(initial=0)
+    low, high = (grey.min(), grey.max()) if grey.size else (0, 0)
     if not white and not 0 <= low <= high <= 1:
         raise _Refused(
             f"it has values from {low:g} to {high:g}, not from 0 (black) to 1 (white): give that of white, INPUT.WHITE"

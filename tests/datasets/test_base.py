@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import random
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dassl.engine import TRAINER_REGISTRY
 from datasets.base import SplitDataset
 from datasets.files import md5_of
 from datasets.origin import Download, Origin
@@ -257,3 +260,19 @@ def test_keys_of_another_data_set_are_refused(root: Path, key: str, value: objec
         ValueError, match=f"DATASET.IMAGE_FOLDER.{key} is a key of ImageFolder, Toy takes no notice of it"
     ):
         Toy(cfg)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_root_that_goes_away_under_a_run_is_one_line(
+    run_train: Any, short_run: list[object], tiny_eurosat: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(
+        TRAINER_REGISTRY.get("CoOp"), "after_epoch", lambda self: shutil.rmtree(tiny_eurosat), raising=False
+    )
+    arguments = list(short_run)
+    arguments[arguments.index("--root") + 1] = tiny_eurosat
+    arguments[arguments.index("--dataset-config-file") + 1] = "configs/datasets/eurosat.yaml"
+    ended = run_train(*arguments, "OPTIM.MAX_EPOCH", 2, "DATALOADER.NUM_WORKERS", workers)
+    last = ended.err.splitlines()[-1]
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert re.fullmatch(rf'error: No image file at "{tiny_eurosat}/eurosat/2750/.*\.jpg"', last)

@@ -127,3 +127,12 @@ def test_missing_images_are_counted_and_the_first_five_named(tmp_path: Path, lin
         f"8 of the 15 images that the split names are not in {tmp_path}, "
         "first: c1/train_0.jpg, c1/train_1.jpg, c1/train_2.jpg, no/0.jpg, no/1.jpg"
     )
+
+
+def test_images_a_folder_too_deep_are_found(tmp_path: Path, link_images: Link) -> None:
+    split = make_split(2, 1, 0, 1)
+    link_images(tmp_path / "2750" / "2750", [item.path for part in split for item in part])
+    with pytest.raises(
+        FileNotFoundError, match=f"c1/test_0.jpg; they lie a folder deeper, in {tmp_path}/2750/2750$"
+    ):
+        check_files(split, str(tmp_path / "2750"), "the split")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from datasets.eurosat import EuroSAT
 from datasets.fewshot import draw_hash, draw_images
@@ -119,3 +120,21 @@ def test_a_data_set_for_testing_only(run: Any, tiny_eurosat: Path) -> None:
     code, lines = run("print", "eurosat", "--root", tiny_eurosat, "--shots", 1, "--seed", 1)
     assert (code, lines[1:]) == (2, ["error: eurosat is for testing only, nothing is drawn from it"])
     assert "is not the published split" in lines[0]
+
+
+def test_draws_of_own_images_are_those_of_their_options(run: Any, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (4, 4)).save(tmp_path / "photos" / name / f"{number}.png")
+    table = "path,class,split\n" + "".join(
+        f"{name}/{i}.png,{name},{'test' if i < 5 else 'train'}\n" for name in "ab" for i in range(10)
+    )
+    (tmp_path / "photos" / "fold.csv").write_text(table)
+    options = ["DATASET.IMAGE_FOLDER.CSV", "fold.csv"]
+    words = ["print", "image_folder", "--root", tmp_path / "photos", "--shots", 2, "--seed", 1]
+    _, lines = run(*words, "--opts", *options)
+    data = load("image_folder", str(tmp_path / "photos"), "DATASET.NUM_SHOTS", 2, "SEED", 1, *options)
+    assert lines[-1].split()[4] == data.few_shot_hash
+    assert run(*words, "--opts", *options)[1][-1].endswith("photos/split_fewshot/fold/shot_2-seed_1.json")
+    assert data.few_shot_hash not in run(*words)[1][-1]

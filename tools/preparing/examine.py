@@ -1,26 +1,48 @@
-"""Decode images, to know that they can be."""
+"""Decode images as runs do, to know that they can be."""
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
 
+from dassl.utils import read_image
 
-def examine_all(paths: Sequence[str], workers: int, text: str) -> Iterator[tuple[str, str, str]]:
+
+def examine_all(
+    paths: Sequence[str], workers: int, text: str, **options: Any
+) -> Iterator[tuple[str, str, str]]:
     """Decode images in several processes; yields (path, mode, reason) as `examine` does, in order."""
     # Ctrl-C is for the main process, which ends the others.
     with multiprocessing.Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        results = pool.imap(examine, paths, chunksize=32)
+        results = pool.imap(partial(examine, **options), paths, chunksize=32)
         yield from tqdm(results, total=len(paths), desc=text, unit="image", mininterval=0.5)
 
 
-def examine(path: str) -> tuple[str, str, str]:
-    """The path, the image's mode in PIL, and why it cannot be read, or "" when it can."""
+def examine(path: str, **options: Any) -> tuple[str, str, str]:
+    """The path, the image's mode in PIL, and why a run cannot read it with those options, or "" when it can."""
     try:
+        read_image(path, **options)
         with Image.open(path) as image:
-            image.convert("RGB")
             return path, image.mode, ""
-    except Exception as error:  # decoders raise nearly anything on broken files
-        return path, "", str(error) or type(error).__name__
+    except Exception as error:  # of the disk, too
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return path, "", reason.removeprefix(f'Cannot read the image "{path}" (').removesuffix(")")
+
+
+def same_files(paths: Iterable[str]) -> list[list[str]]:
+    """The files that have the same bytes as another one, together; only those of one size are read."""
+    by_size, by_content = defaultdict(list), defaultdict(list)
+    for path in paths:
+        by_size[os.stat(path).st_size].append(path)
+    for some in by_size.values():
+        for path in some if len(some) > 1 else ():
+            with open(path, "rb") as file:
+                by_content[blake2b(file.read(), digest_size=16).digest()].append(path)
+    return [same for same in by_content.values() if len(same) > 1]

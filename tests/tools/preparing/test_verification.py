@@ -29,7 +29,7 @@ def test_verify_reads_everything_again(eurosat: Path, run: Any, server: Server) 
     server.asked.clear()
     _, errors = run("eurosat", "--verify")
     assert errors.startswith(
-        "error: eurosat: 2 of the 50 images of eurosat cannot be read, first: River/River_0.jpg (cannot"
+        "error: eurosat: 2 of the 50 images of eurosat cannot be read, first: River/River_0.jpg (not an"
     )
     assert run("eurosat", "--verify", "--quick")[0].endswith("20   10    20  50 images there, not decoded\n")
     assert "cannot be read" in run("eurosat")[1]  # the quick look is not remembered for more than it was
