@@ -114,7 +114,7 @@ class SplitDataset(DatasetBase):
         name = type(self).__name__
         path = os.path.join(self.dataset_dir, self.split_file)
         if not self.split_file:
-            return self.read_split(), f"the split of {self.dataset_dir}"
+            return self.read_split(), f"the split of {os.path.normpath(self.dataset_dir)}"
         if os.path.isfile(path):
             return load_split(path), path
         if type(self).read_split is SplitDataset.read_split:

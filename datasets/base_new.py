@@ -26,6 +26,10 @@ def subsample_classes(split: Split, subset: str) -> Split:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}, but there is only one class")
     half = math.ceil(len(labels) / 2)
     chosen = labels[:half] if subset == "base" else labels[half:]
+    if len(chosen) == 1:
+        print(
+            f"Warning: the {subset} half of {len(labels)} classes is one class, of which every image is recognised"
+        )
     new_label = {label: i for i, label in enumerate(chosen)}
     return Split(
         *(

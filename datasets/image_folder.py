@@ -102,14 +102,17 @@ class ImageFolder(SplitDataset):
         found: Found = defaultdict(list)
         left_out: list[str] = []
         nested: list[str] = []
+        seen: dict[tuple[int, int], str] = {_identity(self.image_dir): ""}
         for folder, part in (self._part_folders() or {"": ""}).items():
             classes, files = _list(os.path.join(self.image_dir, folder))
+            seen[_identity(os.path.join(self.image_dir, folder))] = folder
             left_out += [f"{folder}/{file}".lstrip("/") for file in files if file.lower().endswith(ENDINGS)]
             for name in classes:
                 if name == DRAWS:
                     continue
                 place = f"{folder}/{name}".lstrip("/")
-                there = sorted(_files_below(os.path.join(self.image_dir, place), self.options.NESTED))
+                there = sorted(_files_below(self.image_dir, place, self.options.NESTED, seen))
+                there = [file[len(place) + 1 :] for file in there]
                 images = [file for file in there if file.lower().endswith(ENDINGS)]
                 if not images:
                     state = "has no images" if there else "is empty"
@@ -126,6 +129,7 @@ class ImageFolder(SplitDataset):
                 f"{len(nested)} of the {count} images lie in folders below their class's, first: {nested[0]}"
                 " (DATASET.IMAGE_FOLDER.NESTED False leaves them out)"
             )
+            _warn_of_sets([path for rows in found.values() for path, _ in rows])
         _warn_left_out(left_out)
         return found
 
@@ -193,21 +197,46 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
-def _files_below(folder: str, nested: bool, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """The paths of the files below a folder; a folder that is not to be looked into is given as "name/"."""
-    status = os.stat(folder)
-    above |= {(status.st_dev, status.st_ino)}
-    folders, files = _list(folder)
-    yield from files
+def _files_below(root: str, folder: str, nested: bool, seen: dict[tuple[int, int], str]) -> Iterator[str]:
+    """The paths below ``root`` of the files in its ``folder``; folders that are not looked into end with ``/``.
+
+    Args:
+        seen: by their identity, the folders that were looked into before.
+
+    Raises:
+        ValueError: a link leads to a folder that was seen: its images would be there twice, perhaps in two classes.
+    """
+    identity = _identity(os.path.join(root, folder))
+    if identity in seen:
+        other = os.path.join(root, seen[identity])
+        raise ValueError(f"{os.path.join(root, folder)} is the same folder as {other}: remove the link")
+    seen[identity] = folder
+    folders, files = _list(os.path.join(root, folder))
+    yield from (f"{folder}/{file}" for file in files)
     for name in folders:
-        place = os.path.join(folder, name)
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in above:  # a link to a folder that it lies in
-            continue
         if nested:
-            yield from (f"{name}/{file}" for file in _files_below(place, nested, above))
+            yield from _files_below(root, f"{folder}/{name}", nested, seen)
         else:
-            yield f"{name}/"
+            yield f"{folder}/{name}/"
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _warn_of_sets(paths: list[str]) -> None:
+    """Where all images lie in folders of the same names, in each of the classes, these may be the classes."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        steps = path.split("/")
+        below["/".join(steps[:-2])].add(steps[-2])
+    names = list(below.values())
+    if len(names) > 1 and len(names[0]) > 1 and all(name == names[0] for name in names):
+        print(
+            f"Warning: {', '.join(below)} are taken for classes, and all have the folders"
+            f" {', '.join(sorted(names[0]))}; if those are the classes, give one of the others as --root"
+        )
 
 
 def _warn_left_out(files: list[str]) -> None:

@@ -6,6 +6,7 @@ to the image folder. Source: the code of Zhou et al., Learning to Prompt for Vis
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -168,7 +169,9 @@ def check_files(split: Split, image_dir: str, source: str) -> None:
         try:
             with os.scandir(os.path.join(image_dir, folder)) as entries:
                 there = {entry.name for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise
             there = set()
         missing += [f"{folder}/{name}".lstrip("/") for name in names if name not in there]
     if missing:

@@ -45,3 +45,10 @@ def test_unknown_subset_is_refused() -> None:
 def test_one_class_has_no_halves() -> None:
     with pytest.raises(ValueError, match="SUBSAMPLE_CLASSES is 'new', but there is only one class"):
         subsample_classes(make_split(classes=1), "new")
+
+
+def test_a_half_of_one_class_is_told(capsys: pytest.CaptureFixture) -> None:
+    subsample_classes(make_split(3), "base")
+    assert capsys.readouterr().out == ""
+    subsample_classes(make_split(3), "new")
+    assert "the new half of 3 classes is one class" in capsys.readouterr().out

@@ -64,7 +64,6 @@ def test_images_below_a_class_are_of_the_class(
         tmp_path,
         [*flat, *deep, "a/.thumbnails/1.jpg", "b/__MACOSX/1.jpg", "a/x.jpg/no_image_but_a_folder.txt"],
     )
-    (tmp_path / "a" / "2024" / "up").symlink_to(tmp_path / "a", target_is_directory=True)  # round and round
     data = build(tmp_path)
     found = {item.path for part in (data.train_x, data.val, data.test) for item in rows(part, tmp_path)}
     assert found == {*flat, *deep}
@@ -74,6 +73,39 @@ def test_images_below_a_class_are_of_the_class(
     data = build(tmp_path, NESTED=False)
     assert sizes(data) == (2, 10, 4, 6)
     assert "Warning: 3 folders are left out, below those of classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [("a/up", ".."), ("a/self", "."), ("a/x/up", ".."), ("c", "a"), ("a/other", "../b"), ("a/z", "x")],
+)
+def test_a_folder_that_is_there_twice_is_refused(
+    tmp_path: Path, link_images: Link, link: str, target: str
+) -> None:
+    link_images(tmp_path, [f"{c}/{i}.jpg" for c in ("a", "b", "a/x") for i in range(9)])
+    (tmp_path / link).symlink_to(target)
+    with pytest.raises(
+        ValueError, match=f"^{tmp_path}/.* is the same folder as {tmp_path}/.*: remove the link$"
+    ):
+        build(tmp_path)
+
+
+def test_a_link_to_somewhere_else_is_followed(tmp_path: Path, link_images: Link) -> None:
+    link_images(tmp_path / "far", [f"{i}.jpg" for i in range(10)])
+    link_images(tmp_path / "near", [f"a/{i}.jpg" for i in range(10)])
+    (tmp_path / "near" / "b").symlink_to(tmp_path / "far")
+    assert sizes(build(tmp_path / "near")) == (2, 10, 4, 6)
+
+
+def test_sets_that_may_have_been_taken_for_classes_are_named(
+    tmp_path: Path, link_images: Link, capsys: pytest.CaptureFixture
+) -> None:
+    link_images(tmp_path, [f"{s}/{c}/{i}.jpg" for s in ("one", "two") for c in "ab" for i in range(9)])
+    build(tmp_path)
+    assert (
+        "Warning: one, two are taken for classes, and all have the folders a, b; if"
+        in capsys.readouterr().out
+    )
 
 
 def test_images_in_no_class_are_named(

@@ -64,6 +64,9 @@ def _extract_zip(archive: Path, folder: Path, limit: int) -> list[str]:
     links = []
     with zipfile.ZipFile(archive) as file:
         members = file.infolist()
+        for member in members:
+            if "/" not in member.filename:  # some programs on Windows separate by backslashes
+                member.filename = member.filename.replace("\\", "/")
         total = sum(member.file_size for member in members)  # zipfile reads no more than this of a member
         if total > limit:
             raise _too_large(archive, limit)

@@ -231,3 +231,9 @@ def test_a_disk_that_fills_is_no_damage(tmp_path: Path, small_disk: Any, mode: s
     with pytest.raises(DiskFull, match=f"^{folder}/out: the disk is full, .* MB are free"):
         extract(tmp_path / "a", folder / "out")
     assert list(folder.iterdir()) == []
+
+
+def test_a_zip_with_the_separators_of_windows(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a", {name.replace("/", "\\"): content for name, content in FILES.items()})
+    extract(tmp_path / "a", tmp_path / "folder")
+    assert found(tmp_path / "folder") == FILES
