@@ -1,7 +1,9 @@
 import contextlib
 import errno
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -123,6 +125,22 @@ def test_conversions_are_those_of_pil(tmp_path):
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert np.array_equal(pixels(path), np.asarray(image.convert("RGB"))), path.name
+
+
+def test_of_colours_of_16_bits_the_upper_eight_are_read(tmp_path):
+    """Written by hand: Pillow writes none."""
+    deep = (COLOURS.astype(int) * 256 + 99).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in deep)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    (tmp_path / "a.png").write_bytes(content)
+    assert np.array_equal(pixels(tmp_path / "a.png"), COLOURS)
 
 
 def test_of_several_pictures_the_first_is_read(tmp_path):
