@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from typing import TYPE_CHECKING, Any
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import read_image
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -23,8 +25,23 @@ def extend_cfg(cfg: CfgNode) -> None:
             declare(cfg)
 
 
+def reading_options(cfg: CfgNode) -> dict[str, Any]:
+    """The options of ``read_image`` that ``cfg`` sets.
+
+    Raises:
+        ValueError: the engine, the original Dassl, would take no notice of them.
+    """
+    options = {key: cfg.INPUT.get(key.upper(), False) for key in ("exif", "white")}
+    options = {key: value for key, value in options.items() if value}
+    if not options.keys() <= inspect.signature(read_image).parameters.keys():
+        names = " and ".join(f"INPUT.{key.upper()}" for key in options)
+        raise ValueError(f"{names}: the original Dassl takes no notice of it")
+    return options
+
+
 def check_options(cfg: CfgNode, dataset: type) -> None:
-    """ValueError where a key of another data set is set, a template for instance: ``dataset`` takes no notice of it."""
+    """ValueError where a key is set that nobody takes notice of, for instance the template of another data set."""
+    reading_options(cfg)
     for name in DATASET_REGISTRY.registered_names():
         other = DATASET_REGISTRY.get(name)
         if not hasattr(other, "extend_cfg") or issubclass(dataset, other):

@@ -189,7 +189,8 @@ class ImageFolder(SplitDataset):
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
     """The folders and the files in a folder, sorted, without what is nobody's data."""
-    folders, files = [], []
+    folders: list[str] = []
+    files: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if not is_litter(entry.name):

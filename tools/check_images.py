@@ -34,7 +34,7 @@ class Item(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     data: list[Item] = []
-    options = {}
+    options: dict[str, Any] = {}
     if args.folder:
         paths = images_in(args.folder)
     else:
@@ -88,9 +88,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def images_of_data_set(root: str, config_file: str, settings: list[str]) -> tuple[list[Item], dict[str, Any]]:
     """All images of a data set: training, validation and test, of all classes; and how its runs read images."""
     from dassl.config import get_cfg_default
-    from dassl.data.dataset_wrapper import reading_options
     from dassl.data.datasets import build_dataset
-    from datasets.config import extend_cfg
+    from datasets.config import extend_cfg, reading_options
     from runs.settings import merge_file, merge_pairs
 
     cfg = get_cfg_default()

@@ -50,7 +50,7 @@ def test_a_full_disk_says_so_and_is_left_as_it_was(small_disk: Any) -> None:
 
     with pytest.raises(DiskFull, match=f"^{folder}/made: the disk is full") as caught:
         build()
-    assert caught.traceback[-1].path.name == "files.py"  # not in Pillow: it is no bug
+    assert str(caught.traceback[-1].path).endswith("files.py")  # not in Pillow: it is no bug
     assert list(folder.iterdir()) == []
     make_read_only()
     with pytest.raises(OSError, match="Read-only file system") as other:
