@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
+from foundation.atomic import atomic_write
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -57,17 +59,11 @@ def _free(path: str | os.PathLike) -> str:
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Write ``text`` (UTF-8) under a temporary name and rename it to ``path``, making its folder."""
-    temporary = _temporary_name(path)
-    try:
-        with named_disk_errors(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    """Write ``text`` (UTF-8) to ``path``, whole or not at all, making its folder."""
+    with named_disk_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text)
 
 
 @contextmanager

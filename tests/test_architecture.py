@@ -8,15 +8,16 @@ from tests.conftest import ROOT
 
 #: A folder (or program) and the folders that it may import from, itself aside. In the page, too.
 MAY_IMPORT = {
+    "foundation": set(),
     "alignment": set(),
     "clip": set(),
-    "dassl": set(),
-    "datasets": {"dassl"},
-    "trainers": {"dassl", "clip", "alignment"},
-    "runs": {"dassl", "datasets", "trainers"},
-    "tools": {"dassl", "datasets", "trainers", "clip", "runs"},
-    "benchmarks": {"dassl", "datasets", "trainers", "clip", "alignment", "runs"},
-    "train": {"dassl", "datasets", "trainers", "runs"},
+    "dassl": {"foundation"},
+    "datasets": {"dassl", "foundation"},
+    "trainers": {"dassl", "clip", "alignment", "foundation"},
+    "runs": {"dassl", "datasets", "trainers", "foundation"},
+    "tools": {"dassl", "datasets", "trainers", "clip", "runs", "foundation"},
+    "benchmarks": {"dassl", "datasets", "trainers", "clip", "alignment", "runs", "foundation"},
+    "train": {"dassl", "datasets", "trainers", "runs", "foundation"},
 }
 COMMANDS = {
     "train",

@@ -6,15 +6,15 @@ place when it is whole, so several processes can fill the same cache.
 """
 
 import hashlib
-import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from foundation.atomic import atomic_write
 
 
 class FeatureCache:
@@ -66,14 +66,9 @@ class FeatureCache:
     def _write(self, keys: list[bytes], features: Tensor) -> None:
         name = hashlib.blake2b(b"".join(keys), digest_size=16).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
         table = torch.stack([torch.frombuffer(bytearray(key), dtype=torch.uint8) for key in keys])
-        try:
-            save_file({"keys": table, "features": features.contiguous()}, partial)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with atomic_write(path, "wb") as file:
+            file.write(save({"keys": table, "features": features.contiguous()}))
 
 
 def _key(image: Tensor) -> bytes:

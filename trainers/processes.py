@@ -10,28 +10,13 @@ All functions do nothing where there is one process.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
-def count() -> int:
-    """Number of processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def share(total: int) -> range:
-    """This process's part of ``total`` things that stand in a row; parts differ by one at most."""
-    return _shares(total)[dist.get_rank() if count() > 1 else 0]
-
-
-def _shares(total: int) -> list[range]:
-    size, more = divmod(total, count())
-    starts = [rank * size + min(rank, more) for rank in range(count() + 1)]
-    return [range(start, end) for start, end in pairwise(starts)]
+from foundation.processes import count, share, shares
 
 
 def gather(rows: Tensor, total: int) -> Tensor:
@@ -48,13 +33,13 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, total: int) -> Tensor:
         ctx.total = total
-        shares = _shares(total)
-        longest = len(shares[0])
+        parts_of_all = shares(total)
+        longest = len(parts_of_all[0])
         sent = rows.new_zeros(longest, *rows.shape[1:])  # all send equally many
         sent[: len(rows)] = rows
-        received = [torch.empty_like(sent) for _ in shares]
+        received = [torch.empty_like(sent) for _ in parts_of_all]
         dist.all_gather(received, sent)
-        return torch.cat([part[: len(own)] for part, own in zip(received, shares)])
+        return torch.cat([part[: len(own)] for part, own in zip(received, parts_of_all)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from foundation.atomic import SUFFIX, atomic_write
+
 from . import inert
-from .atomic import SUFFIX, atomic_write
 from .tools import mkdir_if_missing
 
 __all__ = ["load_checkpoint", "load_pretrained_weights", "resume_from_checkpoint", "save_checkpoint"]

@@ -10,17 +10,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from foundation import processes
+from foundation.processes import count, rank
+
 Thing = TypeVar("Thing")
-
-
-def count() -> int:
-    """Number of processes."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """This process's number, from 0 on."""
-    return dist.get_rank() if count() > 1 else 0
 
 
 def is_first() -> bool:
@@ -46,9 +39,8 @@ def first_goes_first() -> Iterator[None]:
 
 def share(things: Sequence[Thing]) -> tuple[int, Sequence[Thing]]:
     """This process's part of a row of things, and where it begins; parts differ in length by one at most."""
-    size, more = divmod(len(things), count())
-    start = rank() * size + min(rank(), more)
-    return start, things[start : start + size + (rank() < more)]
+    own = processes.share(len(things))
+    return own.start, things[own.start : own.stop]
 
 
 def collect(tensor: Any) -> list[Any]:

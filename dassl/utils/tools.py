@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .atomic import atomic_write
+from foundation.atomic import atomic_write
+
 from .images import read_image as read_image  # plugins import it from here, too
 
 __all__ = [

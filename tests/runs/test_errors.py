@@ -1,5 +1,6 @@
 import ipaddress
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from runs.errors import OneLineParser, clean_errors
+from foundation.errors import WrongInput
+from runs.errors import OneLineParser, clean_errors, terminate_as_interrupt
 
 PROGRAM = """
 import sys
@@ -50,6 +52,31 @@ def test_an_operating_system_error_names_its_file(tmp_path, capsys):
 def test_an_error_raised_inside_a_library_keeps_its_traceback():
     with pytest.raises(ValueError, match="unknown"), clean_errors():
         torch.utils.data.DataLoader([1], multiprocessing_context="unknown", num_workers=1)
+
+
+def test_a_bug_of_the_type_of_a_wrong_input_keeps_its_traceback():
+    """It is not for the user to mend, and the launcher tries again."""
+    with pytest.raises(ValueError, match="invalid literal"), clean_errors():
+        int("old2")
+
+
+def test_a_class_of_our_own_says_whose_an_error_is(capsys):
+    with pytest.raises(SystemExit) as ended, clean_errors():
+        raise WrongInput("a wrong value")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: a wrong value\n"
+
+
+def test_a_termination_is_one_line_and_code_143(capsys):
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended, clean_errors():
+            terminate_as_interrupt()
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "terminated\n"
 
 
 def test_other_errors_keep_their_traceback():

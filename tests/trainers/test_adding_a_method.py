@@ -15,7 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code with the example's two files added."""
-    for folder in ("alignment", "clip", "configs", "dassl", "datasets", "tools", "trainers"):
+    for folder in (
+        "alignment",
+        "clip",
+        "configs",
+        "dassl",
+        "datasets",
+        "foundation",
+        "runs",
+        "tools",
+        "trainers",
+    ):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", tmp_path)
     text = (ROOT / "docs" / "adding-a-method.md").read_text()

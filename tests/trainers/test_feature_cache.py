@@ -72,7 +72,7 @@ def test_two_processes_fill_one_folder(tmp_path, images, encode):
     count = encode.count
     FeatureCache(str(tmp_path), "abc", "fp32").features(images, encode)
     assert encode.count == count
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

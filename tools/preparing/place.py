@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from uuid import uuid4
 
 from datasets.base import SplitDataset
 from datasets.files import is_litter, named_disk_errors
+from foundation.atomic import atomic_write
 
 
 @dataclass
@@ -77,13 +77,8 @@ def move(source: Path, target: Path) -> None:
 def put(source: Path, target: Path) -> None:
     """Copy a file; under its name it is whole from the first moment."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    copy = target.with_name(f".{target.name}-{uuid4().hex}")
-    try:
-        with named_disk_errors(target):
-            shutil.copyfile(source, copy)
-            os.replace(copy, target)
-    finally:
-        copy.unlink(missing_ok=True)
+    with named_disk_errors(target), open(source, "rb") as original, atomic_write(target, "wb") as copy:
+        shutil.copyfileobj(original, copy)
 
 
 def set_aside(path: Path) -> Path:

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from dassl.utils.atomic import atomic_write
+from foundation.atomic import atomic_write
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
