@@ -12,11 +12,10 @@ part of every batch, in evaluation whole batches in turn.
 import copy
 import math
 import random
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from dassl.utils import processes
+from foundation.errors import is_ours, worker_report
 
 from .handover import Handover
 
@@ -88,11 +88,16 @@ class EpochLoader(DataLoader):
         return len(self._epoch.batch_sampler)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return self.behind(0)
+
+    def behind(self, batches: int) -> Iterator[Any]:
+        """An epoch, drawn as always, without its first ``batches``, whose images are not read."""
         if self._iterator is not None and self._dataset_changed():
             self._iterator = None  # workers hold the data set as it was; new ones are started
         self._epoch.draw()
-        batches = _batches(super().__iter__())
-        return map(self._handover.unpack, batches) if self._handover else batches
+        self._epoch.first = batches
+        iterator = _batches(super().__iter__())
+        return map(self._handover.unpack, iterator) if self._handover else iterator
 
     def _get_iterator(self) -> Any:
         if hasattr(self.dataset, "before_workers"):
@@ -126,6 +131,7 @@ class _Epoch:
     def __init__(self, batch_sampler: BatchSampler, whole_batches: bool):
         self.batch_sampler = batch_sampler
         self.whole_batches = whole_batches
+        self.first = 0  # batches before it are left out
 
     def draw(self) -> None:
         self.seed = int(torch.empty((), dtype=torch.int64).random_())
@@ -133,7 +139,7 @@ class _Epoch:
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
         starts = accumulate(map(len, self.batches), initial=0)
-        return self._pairs(self.seed, list(zip(starts, self.batches)))
+        return islice(self._pairs(self.seed, list(zip(starts, self.batches))), self.first, None)
 
     def _pairs(
         self, seed: int, batches: list[tuple[int, list[int]]]
@@ -195,28 +201,10 @@ def _batches(iterator: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from iterator
     except (ValueError, OSError) as error:
-        message = _message_in_worker(error)
-        if message is None:
-            raise
-        raise type(error)(message) from None
-
-
-def _message_in_worker(error: Exception) -> str | None:
-    """The message of an error that a raise statement of this checkout raised in a worker.
-
-    torch raises an error of the same type whose message is the worker's traceback; for errors that come from
-    elsewhere, which are bugs, that traceback is what one wants to see.
-    """
-    text = str(error)
-    if not re.match(r"Caught \w+ in DataLoader worker", text):
-        return None
-    frames = re.findall(r'^  File "(.+)", line \d+.*\n +(.*)', text, re.MULTILINE)
-    if not frames:
-        return None
-    file, statement = frames[-1]
-    if CHECKOUT not in Path(file).parents or "site-packages" in file or not statement.startswith("raise "):
-        return None
-    return re.split(rf"^(?:[\w.]+\.)?{type(error).__name__}: ", text, flags=re.MULTILINE)[-1].strip()
+        report = worker_report(error)
+        if report is None or not report.statement.startswith("raise ") or not is_ours(report.file, [CHECKOUT]):
+            raise  # a bug: the worker's traceback is what one wants to see
+        raise type(error)(report.message) from None
 
 
 def _workers_that_fit(num_workers: int, batch_bytes: int) -> int:

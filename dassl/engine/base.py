@@ -236,14 +236,19 @@ class TrainerBase:
         self.before_train()
         if self._resume_file is not None:
             self._resume_file.begin()
-        for epoch in range(self.start_epoch, self.max_epoch):
-            self.epoch = epoch
-            self.before_epoch()
-            self.run_epoch()
-            self.after_epoch()
+        try:
+            for epoch in range(self.start_epoch, self.max_epoch):
+                self.epoch = epoch
+                self.before_epoch()
+                self.run_epoch()
+                self.after_epoch()
+                if self._resume_file is not None:
+                    self._resume_file.epoch_done()
+            self.after_train()
+        except (KeyboardInterrupt, SystemExit):
             if self._resume_file is not None:
-                self._resume_file.epoch_done()
-        self.after_train()
+                self._resume_file.save()
+            raise
         if self._resume_file is not None:
             self._resume_file.remove()
 

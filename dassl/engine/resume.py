@@ -1,12 +1,20 @@
 """The rolling file from which an interrupted run continues to the bit-identical result.
 
-Beside Dassl's checkpoints, which hold weights, optimisers and schedulers at chosen epochs, a run keeps
-one file ``resume.pth.tar`` in its output folder. It is written when training starts and then at the end
-of an epoch, not more often than every ``TRAIN.RESUME_INTERVAL`` seconds (30 where the config has no such
-key), always whole or not at all, and removed when the run has finished. How often it is written does not
-change the result, only how much is computed again. Frozen weights that are as they were built are not in it.
+Beside Dassl's checkpoints, which hold weights, optimisers and schedulers at chosen epochs, a run keeps one file
+``resume.pth.tar`` in its output folder, always whole or not at all, and removed when the run has finished. It is
+written when training starts and at the end of an epoch: after ``TRAIN.RESUME_INTERVAL`` seconds (30 where the config
+has no such key) in any case, before that where writing takes no more than a few per cent of the time. How often it is
+written does not change the result, only how much is computed again. Frozen weights that are as they were built are not
+in it.
+
+Ctrl-C and SIGTERM write it where the run stands, and so do ten minutes in one epoch. The file then holds the state at
+the epoch's start and the one "within" it, after some of its batches: who continues draws the epoch again, from its
+start, leaves out the batches that are done, and goes on with the later state. That takes a loader that can leave
+batches out (dassl.data's) and a trainer that leaves ``run_epoch`` as it is; others go on from the epoch's start, and so
+do several processes and `TrainerXU`, whose two loaders may begin anew in the middle.
 """
 
+import copy
 import glob
 import math
 import os
@@ -14,6 +22,7 @@ import os.path as osp
 import shutil
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Container
 from typing import Any
 
@@ -21,37 +30,16 @@ import torch
 from torch import nn
 
 from dassl.utils import load_checkpoint, processes
-from dassl.utils.atomic import SUFFIX, atomic_write
+from foundation import identity
+from foundation.atomic import SUFFIX, atomic_write
+from foundation.errors import WrongInput
 
 from .random_states import get_random_states, set_random_states
 
 FILE_NAME = "resume.pth.tar"
 DEFAULT_INTERVAL = 30.0
-# Settings that say where and how a run computes, not what: they may change when it continues.
-NOT_OF_THE_RESULT = {
-    "OUTPUT_DIR",
-    "RESUME",
-    "VERBOSE",
-    "USE_CUDA",
-    "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST.BATCH_SIZE",
-    "MODEL.TEXT_CHUNK",
-    "MODEL.TEXT_MEMORY",
-    "TEST.CLASS_CHUNK",
-    "TEST.FEATURE_CACHE",
-    "TEST.PER_CLASS_RESULT",
-    "TEST.COMPUTE_CMAT",
-    "TEST.TOP_K",
-    "TRAIN.CHECKPOINT_FREQ",
-    "TRAIN.COMPILE",
-    "TRAIN.CUDA_GRAPH",
-    "TRAIN.FEATURE_CACHE",
-    "TRAIN.OVERWRITE",
-    "TRAIN.PRINT_FREQ",
-    "TRAIN.RESUME_INTERVAL",
-}
-NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
+SHARE = 0.03  # of the time may go into writing
+OVERDUE = 600.0  # seconds after which it is written in the middle of an epoch, too
 
 
 class ResumeFile:
@@ -63,8 +51,14 @@ class ResumeFile:
         self.interval = float(trainer.cfg.TRAIN.get("RESUME_INTERVAL", DEFAULT_INTERVAL))
         # Before any checkpoint is loaded: what a later process, too, has after building the models.
         self.fixed_as_built = {name: fixed_checksums(model) for name, model in trainer._models.items()}
-        self.written_at = -math.inf
+        self.inputs = identity.inputs(trainer)
+        if "backbone weights" not in self.inputs:
+            self.inputs["weights beside the models"] = _checksum_beside_models(trainer)
+        self.written_at, self.seconds_to_write = -math.inf, 0.0
         self.random_states: dict[str, Any] | None = None
+        self.epoch_start: dict[str, Any] | None = None  # the state then
+        self.within: dict[str, Any] | None = None  # the state after some of the epoch's batches
+        self._saved = False  # whether the file holds these two
 
     def load(self, directory: str) -> int | None:
         """Bring the trainer to the state in ``directory``.
@@ -73,35 +67,32 @@ class ResumeFile:
             the number of finished epochs, or None where the folder has no such file.
 
         Raises:
-            ValueError: the file is another run's (settings that change the result, or frozen weights).
+            ValueError: the file is another run's (settings that change the result, weights, data).
         """
         path = osp.join(directory, FILE_NAME)
         if not osp.isfile(path):
             return None
         trainer = self.trainer
         state = load_checkpoint(path)
-        self._check_settings(path, state.get("settings", {}))  # older files have none
+        self._check_identity(path, state)
         if list(state["models"]) != trainer.get_model_names():
-            raise ValueError(
+            raise WrongInput(
                 f"{path} holds the models {list(state['models'])}, this run has {trainer.get_model_names()}"
             )
 
-        for name, model in trainer._models.items():
-            saved, as_built = state["models"][name], self.fixed_as_built.get(name, {})
+        for name, saved in state["models"].items():
+            as_built = self.fixed_as_built.get(name, {})
             if saved["left_out"] != {key: as_built.get(key) for key in saved["left_out"]}:
-                raise ValueError(
+                raise WrongInput(
                     f'{path} continues from other frozen weights of "{name}" than this run has: '
                     "start it with the backbone and the seed of the interrupted run"
                 )
-            load_weights(model, saved["state_dict"], path, left_out=saved["left_out"])
-        _load_state_dicts(trainer._optims, state["optimizers"])
-        _load_state_dicts(trainer._scheds, state["schedulers"])
-        _load_state_dicts(self._scalers(), state["scalers"])
+        self._restore(state, path)
         trainer.best_result = state["best_result"]
-        trainer.set_extra_state(state["extra"])
 
         self._take_over_best_model(directory)
         self.random_states = state["random"]
+        self.within = state.get("within")  # older files have none
         if state["epoch"]:
             trainer._note_good(state["epoch"], path)
         return state["epoch"]
@@ -113,53 +104,120 @@ class ResumeFile:
         processes.wait_for_all()  # all have read the file
         if processes.is_first():
             self._remove_remains()
-        self._write(self.trainer.start_epoch)
+        self._start_epoch(self.trainer.start_epoch)
+        self._write()
 
     def _remove_remains(self) -> None:
         for remains in glob.glob(osp.join(glob.escape(self.trainer.output_dir), f".{FILE_NAME}.*{SUFFIX}")):
             os.remove(remains)  # of a run that was killed while it wrote
 
+    def _start_epoch(self, epoch: int) -> None:
+        state = {"epoch": epoch, "best_result": float(self.trainer.best_result), **self._state()}
+        self.epoch_start, self._saved = state, False
+
+    @property
+    def batches_done(self) -> int:
+        """How many batches of the epoch that begins were done before the run was interrupted."""
+        return self.within["batches"] if self.within else 0
+
+    def enter_epoch(self) -> None:
+        """Go to where the run was interrupted within the epoch; when the loader has drawn it, from its start."""
+        if self.within is not None:
+            self._restore(self.within, self.path)
+            set_random_states(self.within["random"])
+
+    def note_batches(self, batches: int) -> None:
+        """Keep the state after that many of the epoch's batches, for ``save``."""
+        if self.epoch_start is not None and has_finite_weights(self.trainer):
+            self.within, self._saved = {"batches": batches, **self._state()}, False
+
+    def is_overdue(self) -> bool:
+        """Whether the file should be written though the epoch has not ended."""
+        elapsed = time.monotonic() - self.written_at
+        return elapsed >= max(OVERDUE, self.interval) and self.seconds_to_write <= SHARE * elapsed
+
     def epoch_done(self) -> None:
         """To be called after each epoch."""
-        if time.monotonic() - self.written_at < self.interval or not has_finite_weights(self.trainer):
+        trainer = self.trainer
+        self.within = None
+        if not has_finite_weights(trainer):
+            self.epoch_start = None
             return
-        self._write(self.trainer.epoch + 1)
-        self.trainer._note_good(self.trainer.epoch + 1, self.path)
+        self._start_epoch(trainer.epoch + 1)
+        elapsed = time.monotonic() - self.written_at
+        cheap = self.seconds_to_write <= SHARE * elapsed
+        if elapsed >= self.interval or cheap or trainer.epoch + 1 == trainer.max_epoch:
+            self._write()
+            trainer._note_good(trainer.epoch + 1, self.path)
+
+    def save(self) -> None:
+        """Write what is kept, if that has not been done: the run is interrupted."""
+        if self.epoch_start is not None and not self._saved:
+            self._write()
 
     def remove(self) -> None:
         """To be called when the run has finished."""
         if processes.is_first() and osp.exists(self.path):
             os.remove(self.path)
 
-    def _write(self, epoch: int) -> None:
+    def _state(self) -> dict[str, Any]:
+        """Copies of all that training changes."""
         trainer = self.trainer
+        return _copy(
+            {
+                "models": {name: self._model_state(name) for name in trainer._models},
+                "optimizers": _state_dicts(trainer._optims),
+                "schedulers": _state_dicts(trainer._scheds),
+                "scalers": _state_dicts(self._scalers()),
+                "extra": trainer.get_extra_state(),
+                "random": get_random_states(),
+            }
+        )
+
+    def _restore(self, state: dict[str, Any], path: str) -> None:
+        """All but the random states."""
+        trainer = self.trainer
+        for name, model in trainer._models.items():
+            saved = state["models"][name]
+            load_weights(model, saved["state_dict"], path, left_out=saved["left_out"])
+        # Copies: optimisers and schedulers keep parts of what they are given.
+        _load_state_dicts(trainer._optims, _copy(state["optimizers"]))
+        _load_state_dicts(trainer._scheds, _copy(state["schedulers"]))
+        _load_state_dicts(self._scalers(), _copy(state["scalers"]))
+        trainer.set_extra_state(_copy(state["extra"]))
+
+    def _write(self) -> None:
+        assert self.epoch_start is not None
         state = {
-            "epoch": epoch,
-            "settings": _flat(trainer.cfg),
-            "models": {name: self._model_state(name) for name in trainer._models},
-            "optimizers": _state_dicts(trainer._optims),
-            "schedulers": _state_dicts(trainer._scheds),
-            "scalers": _state_dicts(self._scalers()),
-            "best_result": float(trainer.best_result),
-            "extra": trainer.get_extra_state(),
-            "random": get_random_states(),
+            "settings": identity.flat(self.trainer.cfg),
+            "inputs": self.inputs,
+            **self.epoch_start,
+            "within": self.within,
         }
+        began = time.monotonic()
         if processes.is_first():
             with atomic_write(self.path, "wb") as file:
                 torch.save(state, file)
         self.written_at = time.monotonic()
+        self.seconds_to_write = self.written_at - began
+        self._saved = True
 
-    def _check_settings(self, path: str, then: dict[str, Any]) -> None:
-        # A key that only one of them has does not count: a later version of a program declares more keys.
-        now = _flat(self.trainer.cfg)
-        changed = [key for key in now.keys() & then.keys() - NOT_OF_THE_RESULT if now[key] != then[key]]
-        if changed:
-            changed.sort(key=lambda key: (key not in NAMES, key))
-            said = [f"{key}: {then[key]} -> {now[key]}" for key in changed[:3]]
-            raise ValueError(
-                f"{path} is of an unfinished run with other settings ({'; '.join(said)}"
-                f"{'; ...' if len(changed) > 3 else ''}): choose another output folder, or remove the file"
-            )
+    def _check_identity(self, path: str, state: dict[str, Any]) -> None:
+        # Older files lack one or the other.
+        changed = {
+            "settings": identity.differences(
+                state.get("settings", {}),
+                self.trainer.cfg,
+                of_a_batch=identity.scores_batches(self.trainer),
+            ),
+            "weights or data": identity.differing_inputs(state.get("inputs", {}), self.inputs),
+        }
+        for what, found in changed.items():
+            if found:
+                raise WrongInput(
+                    f"{path} is of an unfinished run with other {what} ({identity.listed(found)}): "
+                    "choose another output folder, or remove the file"
+                )
 
     def _model_state(self, name: str) -> dict[str, Any]:
         """The state dict without what is still as built, and the checksums of that.
@@ -188,12 +246,29 @@ def _state_dicts(parts: dict[str, Any]) -> dict[str, Any]:
     return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
 
-def _flat(cfg: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings by their whole keys, like "OPTIM.LR"."""
-    flat: dict[str, Any] = {}
-    for key, value in cfg.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def _copy(state: Any) -> Any:
+    """Of nested plain data, with tensors on the CPU."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if type(state) in (dict, OrderedDict):
+        return {key: _copy(value) for key, value in state.items()}
+    if type(state) in (list, tuple):
+        return type(state)(map(_copy, state))
+    return copy.deepcopy(state)
+
+
+def _checksum_beside_models(trainer: Any) -> int:
+    """CRC-32 of what does not train in modules that are not registered, like the CLIP of most plugins."""
+    registered = {
+        id(tensor) for model in trainer._models.values() for tensor in [*model.parameters(), *model.buffers()]
+    }
+    checksum = 0
+    for value in vars(trainer).values():
+        if isinstance(value, nn.Module):
+            for tensor in [*value.parameters(), *value.buffers()]:
+                if not tensor.requires_grad and id(tensor) not in registered:
+                    checksum = zlib.crc32(_bytes(tensor), checksum)
+    return checksum
 
 
 def _load_state_dicts(parts: dict[str, Any], states: dict[str, Any]) -> None:
@@ -206,10 +281,14 @@ def fixed_checksums(model: nn.Module) -> dict[str, int]:
     """For each tensor of the state dict that is not trained (frozen weights, buffers), its CRC-32."""
     trained = {name for name, param in model.named_parameters() if param.requires_grad}
     return {
-        name: zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        name: zlib.crc32(_bytes(tensor))
         for name, tensor in model.state_dict().items()
         if name not in trained and isinstance(tensor, torch.Tensor)
     }
+
+
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def has_finite_weights(trainer: Any) -> bool:
@@ -233,10 +312,10 @@ def load_weights(
     try:
         result = model.load_state_dict(state_dict, strict=False)
     except RuntimeError as error:  # several lines: a title, then one for each tensor of another shape
-        raise ValueError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from None
+        raise WrongInput(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from None
     missing = [key for key in result.missing_keys if key not in left_out]
     if missing or result.unexpected_keys:
-        raise ValueError(
+        raise WrongInput(
             f"{path} does not fit the model: it lacks {_few(missing)}, "
             f"and the model has no {_few(result.unexpected_keys)}"
         )

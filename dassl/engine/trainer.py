@@ -15,6 +15,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from dassl.data import DataManager
+from dassl.data.loader import EpochLoader
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
@@ -27,6 +28,7 @@ from dassl.utils import (
 )
 
 from .base import TrainerBase
+from .interruption import Interruption
 from .progress import RunProgress, evaluation_progress
 from .resume import ResumeFile
 from .sending import Sender
@@ -223,12 +225,39 @@ class SimpleTrainer(TrainerBase):
     #: Losses that a step returns as tensors are looked at later, by ``_run_batches``: a trainer need not wait for them.
     checks_losses_later = True
 
-    def _run_batches(self, batches: Iterable[tuple[Any, ...]]) -> None:
+    def _run_batches(self, batches: Iterable[tuple[Any, ...]], first: int | None = None) -> None:
         """``forward_backward(*batch)`` for each batch of an epoch, with everything that is reported.
 
         What a step returns as tensors is fetched when a line is printed (every ``TRAIN.PRINT_FREQ`` steps), so that
         no step waits for the device; so late is a loss noticed that is not finite.
+
+        Args:
+            first: number of the first of ``batches`` in the epoch. With it, a run can be interrupted between two
+                batches and continue there; without, Ctrl-C acts at once and the epoch begins anew.
         """
+        if first is None or self._resume_file is None:
+            self._steps(batches)
+            return
+        with Interruption() as interruption:
+            self._steps(self._saving(interruption.batches(batches), first), first)
+            if self._batches_done > first:
+                self._resume_file.note_batches(self._batches_done)
+            if interruption.asked:
+                self._resume_file.save()
+                interruption.act()
+
+    def _saving(self, batches: Iterable[Any], first: int) -> Iterator[Any]:
+        """Count batches that are done, and keep a long epoch from being lost."""
+        assert self._resume_file is not None
+        self._batches_done = first
+        for batch in batches:
+            yield batch
+            self._batches_done += 1
+            if self._resume_file.is_overdue():
+                self._resume_file.note_batches(self._batches_done)
+                self._resume_file.save()
+
+    def _steps(self, batches: Iterable[tuple[Any, ...]], first: int = 0) -> None:
         losses = MetricMeter()
         batch_time, data_time = AverageMeter(), AverageMeter()
         # batch, its learning rate, what the step returned; not yet reported
@@ -244,7 +273,7 @@ class SimpleTrainer(TrainerBase):
             data_seconds, start = 0.0, time.time()
 
         sent = map(self._send, batches)
-        for self.batch_idx, batch in enumerate(sent):
+        for self.batch_idx, batch in enumerate(sent, first):
             data_time.update(time.time() - end)
             data_seconds += data_time.val
             learning_rate = self.get_current_lr()  # an epoch's last step sets that of the next one
@@ -312,8 +341,15 @@ class TrainerX(SimpleTrainer):
 
     def run_epoch(self):
         self.set_model_mode("train")
-        self.num_batches = len(self.train_loader_x)
-        self._run_batches((batch,) for batch in self.train_loader_x)
+        loader = self.train_loader_x
+        self.num_batches = len(loader)
+        if self._resume_file is None or processes.count() > 1 or not isinstance(loader, EpochLoader):
+            self._run_batches((batch,) for batch in loader)
+            return
+        first = self._resume_file.batches_done
+        batches = loader.behind(first)
+        self._resume_file.enter_epoch()
+        self._run_batches(((batch,) for batch in batches), first)
 
     def parse_batch_train(self, batch):
         """Images, labels and domains, on the trainer's device."""

@@ -97,11 +97,10 @@ def test_kill_at_random_moments(root, tmp_path, workers):
 
 
 @pytest.mark.parametrize("trainer", ["Tiny", "TinyTeacher", "TinyXU"])
-@pytest.mark.parametrize("interval", [0.0, 1e9])
-def test_kill_between_any_two_batches(root, tmp_path, trainer, interval):
-    """Killed twice, in epochs 2 and 4; with a long interval all is computed again from the start."""
+def test_kill_between_any_two_batches(root, tmp_path, trainer):
+    """Killed twice, in epochs 2 and 4."""
     options = (*OPTIONS, "TRAINER.NAME", trainer)
-    run(tiny_cfg(root, tmp_path / "a", *options), interval)
+    run(tiny_cfg(root, tmp_path / "a", *options))
 
     kind = TRAINER_REGISTRY.get(trainer)
     plain = kind.forward_backward
@@ -116,11 +115,11 @@ def test_kill_between_any_two_batches(root, tmp_path, trainer, interval):
 
             kind.forward_backward = forward_backward
 
-        process = start(log, cfg, interval, kill_in_epoch)
+        process = start(log, cfg, 0.0, kill_in_epoch)
         process.join()
         assert process.exitcode == -signal.SIGKILL, log.read_text()
-    trainer = run(cfg, interval)
-    assert trainer.start_epoch == (3 if interval == 0 else 0)
+    trainer = run(cfg)
+    assert trainer.start_epoch == 3
     for model in trainer.get_model_names():
         assert_same(contents(tmp_path / "a", model), contents(tmp_path / "b", model), model)
 
@@ -292,3 +291,213 @@ def test_interval_where_the_config_has_no_such_key(root, tmp_path):
     cfg = tiny_cfg(root, tmp_path)
     cfg.TRAIN.pop("RESUME_INTERVAL", None)
     assert resume.ResumeFile(build_trainer(cfg)).interval == 30
+
+
+# Interrupted within an epoch
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture
+def sigterm_as_interrupt():
+    """What train.py does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def signalled(kind, number, epoch, batch):
+    """A `forward_backward` that gets the signal in the middle of a step."""
+    plain = kind.forward_backward
+
+    def forward_backward(self, *batches):
+        if (self.epoch, self.batch_idx) == (epoch, batch):
+            kind.forward_backward = plain
+            signal.raise_signal(number)
+        return plain(self, *batches)
+
+    return forward_backward
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    ("trainer", "workers", "batch"), [("Tiny", 0, 0), ("Tiny", 2, 2), ("TinyTeacher", 0, "last")]
+)
+def test_an_interrupted_epoch_goes_on_where_it_was(
+    root, tmp_path, monkeypatch, sigterm_as_interrupt, number, trainer, workers, batch
+):
+    """The step is done to its end, the batch is not computed again, and dropout draws what it would have drawn."""
+    options = (*OPTIONS, "TRAINER.NAME", trainer, "DATALOADER.NUM_WORKERS", workers)
+    whole = run(tiny_cfg(root, tmp_path / "a", *options), 1e9)
+    batch = whole.num_batches - 1 if batch == "last" else batch
+
+    kind, cfg = TRAINER_REGISTRY.get(trainer), tiny_cfg(root, tmp_path / "b", *options)
+    monkeypatch.setattr(kind, "forward_backward", signalled(kind, number, 2, batch))
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg, 1e9)
+    state = load_checkpoint(tmp_path / "b" / resume.FILE_NAME)
+    assert (state["epoch"], state["within"]["batches"]) == (2, batch + 1)
+
+    done = []
+    plain = kind.forward_backward
+
+    def count(self, *batches):
+        done.append((self.epoch, self.batch_idx))
+        return plain(self, *batches)
+
+    monkeypatch.setattr(kind, "forward_backward", count)
+    again = run(cfg, 1e9)
+    n = whole.num_batches
+    assert done == [(2, b) for b in range(batch + 1, n)] + [(e, b) for e in (3, 4) for b in range(n)]
+    for model in again.get_model_names():
+        assert_same(contents(tmp_path / "a", model), contents(tmp_path / "b", model), model)
+    assert again.best_result == whole.best_result
+
+
+def test_images_of_batches_that_are_done_are_not_read(root, tmp_path, monkeypatch):
+    cfg = tiny_cfg(root, tmp_path, *OPTIONS)
+    monkeypatch.setattr(Tiny, "forward_backward", signalled(Tiny, signal.SIGINT, 0, 1))
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    set_random_seed(cfg.SEED)
+    trainer = build_trainer(cfg)
+    read = []
+    wrapper = trainer.train_loader_x.dataset
+    plain = wrapper._read
+    monkeypatch.setattr(wrapper, "_read", lambda index: (read.append(index), plain(index))[1])
+    trainer.max_epoch = 1
+    trainer.train()
+    assert len(read) == 4 * (trainer.num_batches - 2)
+
+
+def test_interrupted_while_it_validates(root, tmp_path, monkeypatch):
+    """All batches of the epoch are done: none of them is lost, and the epoch's end is done again, whole."""
+    run(tiny_cfg(root, tmp_path / "a", *OPTIONS))
+    cfg, plain = tiny_cfg(root, tmp_path / "b", *OPTIONS), Tiny.test
+
+    def test(self, split=None):
+        if self.epoch == 1:
+            monkeypatch.setattr(Tiny, "test", plain)
+            raise KeyboardInterrupt
+        return plain(self, split)
+
+    monkeypatch.setattr(Tiny, "test", test)
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg, 1e9)
+    state = load_checkpoint(tmp_path / "b" / resume.FILE_NAME)
+    assert (state["epoch"], state["within"]["batches"]) == (1, run(cfg).num_batches)
+    assert_same(contents(tmp_path / "a"), contents(tmp_path / "b"))
+
+
+def test_the_second_signal_does_not_wait_for_the_step(root, tmp_path, monkeypatch):
+    def forward_backward(self, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(Tiny, "forward_backward", forward_backward)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_cfg(root, tmp_path, *OPTIONS))
+    assert load_checkpoint(tmp_path / resume.FILE_NAME)["within"] is None
+
+
+def test_two_loaders_begin_the_epoch_anew(root, tmp_path, monkeypatch):
+    options = (*OPTIONS, "TRAINER.NAME", "TinyXU")
+    run(tiny_cfg(root, tmp_path / "a", *options))
+    cfg, kind = tiny_cfg(root, tmp_path / "b", *options), TRAINER_REGISTRY.get("TinyXU")
+    monkeypatch.setattr(kind, "forward_backward", signalled(kind, signal.SIGINT, 3, 1))
+    with pytest.raises(KeyboardInterrupt):
+        run(cfg)
+    assert run(cfg).start_epoch == 3
+    assert_same(contents(tmp_path / "a"), contents(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("seconds_to_write", "interval", "epochs_written"),
+    [
+        (0.1, 1e9, [1, 2, 3, 4, 5, 6]),  # writing is cheap
+        (5.0, 1e9, [6]),  # it is not: only the last epoch's end
+        (5.0, 30.0, [3, 6]),  # ... unless so many seconds have passed
+        (5.0, 0.0, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_how_often_it_is_written(root, tmp_path, monkeypatch, seconds_to_write, interval, epochs_written):
+    """Epochs take ten seconds."""
+    trainer = build_trainer(tiny_cfg(root, tmp_path, "OPTIM.MAX_EPOCH", 6))
+    file, now, written = resume.ResumeFile(trainer), [0.0], []
+    file.interval = interval
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+
+    def save(state, target):
+        now[0] += seconds_to_write
+        written.append(state["epoch"])
+
+    monkeypatch.setattr(resume.torch, "save", save)
+    file.begin()
+    for trainer.epoch in range(6):
+        now[0] += 10.0
+        file.epoch_done()
+    assert written == [0, *epochs_written]
+
+
+def test_a_long_epoch_is_written_in_the_middle(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "OVERDUE", 0.0)
+    written = []
+    plain = resume.ResumeFile._write
+    monkeypatch.setattr(
+        resume.ResumeFile,
+        "_write",
+        lambda self: (written.append((self.epoch_start["epoch"], self.batches_done)), plain(self)),
+    )
+    monkeypatch.setattr(resume, "SHARE", 1e9)
+    trainer = run(tiny_cfg(root, tmp_path, "OPTIM.MAX_EPOCH", 1))
+    assert written == [(0, batch) for batch in range(trainer.num_batches + 1)] + [(1, 0)]
+
+
+# Of which run it is
+
+
+def test_weights_beside_the_registered_models_are_compared(root, tmp_path, interrupted):
+    """As of plugins, whose CLIP is an attribute of a network that is not registered."""
+
+    class WithTeacher(Tiny):
+        def build_model(self):
+            super().build_model()
+            self.clip = torch.nn.Linear(2, 2).requires_grad_(False)
+            self.clip.weight.data.fill_(value)
+
+    WithTeacher.__name__ = "Tiny"
+    original, value = TRAINER_REGISTRY.get("Tiny"), 1.0
+    TRAINER_REGISTRY.register(WithTeacher, force=True)
+    try:
+        cfg = tiny_cfg(root, tmp_path / "b", *OPTIONS)
+        monkey = signalled(WithTeacher, signal.SIGINT, 1, 1)
+        WithTeacher.forward_backward = monkey
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg)
+        value = 2.0
+        with pytest.raises(
+            ValueError, match=r"other weights or data \(weights beside the models: \d+ -> \d+\)"
+        ):
+            run(cfg)
+        value = 1.0
+        assert run(cfg).start_epoch == 1
+    finally:
+        TRAINER_REGISTRY.register(original, force=True)
+
+
+def test_other_images_are_refused(root, tmp_path, interrupted):
+    import shutil
+
+    shutil.copytree(root / "stripes", tmp_path / "moved" / "stripes")
+    moved = tiny_cfg(tmp_path / "moved", interrupted, *OPTIONS)
+    next((tmp_path / "moved" / "stripes" / "train").iterdir()).unlink()
+    with pytest.raises(ValueError, match=r"other weights or data \(training images: \w+ -> \w+"):
+        run(moved)
+
+
+def test_the_data_may_lie_elsewhere(root, tmp_path, interrupted):
+    import shutil
+
+    shutil.copytree(root / "stripes", tmp_path / "moved" / "stripes")
+    assert run(tiny_cfg(tmp_path / "moved", interrupted, *OPTIONS)).start_epoch == 2

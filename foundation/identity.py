@@ -1,0 +1,168 @@
+"""What makes two runs the same run: the settings that decide the result, and what lies behind the names in them.
+
+Everybody who asks "is this the run that was asked for?" asks here: train.py of its folder, the engine of the file it
+continues from, the launcher of a grid, the report of a table.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+#: How a run is started: of no interest once it is done.
+START = frozenset({"OUTPUT_DIR", "RESUME", "VERBOSE", "TRAIN.OVERWRITE"})
+#: Where and how it computes, not what.
+COMPUTING = frozenset(
+    {
+        "USE_CUDA",
+        "DATALOADER.CACHE_MB",
+        "DATALOADER.NUM_WORKERS",
+        "DATALOADER.TEST.BATCH_SIZE",
+        "MODEL.TEXT_CHUNK",
+        "MODEL.TEXT_MEMORY",
+        "TEST.CLASS_CHUNK",
+        "TEST.FEATURE_CACHE",
+        "TRAIN.COMPILE",
+        "TRAIN.CUDA_GRAPH",
+        "TRAIN.FEATURE_CACHE",
+        "TRAIN.PRINT_FREQ",
+        "TRAIN.RESUME_INTERVAL",
+    }
+)
+#: What it leaves beside its result. A run may continue with others, but a finished one has not left them.
+LEFT = frozenset({"TEST.COMPUTE_CMAT", "TEST.PER_CLASS_RESULT", "TEST.TOP_K", "TRAIN.CHECKPOINT_FREQ"})
+NOT_OF_THE_RESULT = START | COMPUTING | LEFT
+#: Of COMPUTING, what decides the result of a method that scores the images of a batch together.
+OF_A_BATCH = ("DATALOADER.TEST.BATCH_SIZE", "TEST.CLASS_CHUNK")
+#: The data sets whose images are whatever lies in the data root; of others the root is only where they lie.
+OWN_IMAGES = ("ImageFolder",)
+NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their whole keys, like "OPTIM.LR"."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def differences(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    ignored: Collection[str] = NOT_OF_THE_RESULT,
+    of_a_batch: bool = False,
+) -> list[str]:
+    """Where two configs, nested or flat, differ, as `KEY: then -> now`, the most telling first.
+
+    A key that only one of them has does not count: a later version of a program declares more keys. The data root
+    counts where it decides which images there are, however it is written.
+
+    Args:
+        of_a_batch: the method scores the images of a batch together, see `scores_batches`.
+    """
+    before, after = flat(then), flat(now)
+    skipped = set(ignored) - set(OF_A_BATCH if of_a_batch else ())
+    roots = before.get("DATASET.ROOT"), after.get("DATASET.ROOT")
+    if after.get("DATASET.NAME") not in OWN_IMAGES or not all(roots):  # "": not given
+        skipped.add("DATASET.ROOT")
+    keys = [
+        key
+        for key in before.keys() & after.keys() - skipped
+        if _comparable(key, before[key]) != _comparable(key, after[key])
+    ]
+    keys.sort(key=lambda key: (NAMES.index(key) if key in NAMES else len(NAMES), key))
+    return [f"{key}: {before[key]} -> {after[key]}" for key in keys]
+
+
+def differing_inputs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two `inputs` differ, in the same form."""
+    return [
+        f"{name}: {then[name]} -> {now[name]}" for name in then if name in now and then[name] != now[name]
+    ]
+
+
+def listed(found: list[str], most: int = 3) -> str:
+    """Differences as a part of one line."""
+    return "; ".join(found[:most]) + ("; ..." if len(found) > most else "")
+
+
+def same_path(one: str, other: str) -> bool:
+    """Whether two texts name one file or folder; "" names none."""
+    return one == other or bool(one and other and _path(one) == _path(other))
+
+
+def dataset_name(config: Mapping[str, Any]) -> str:
+    """The data set's name; of one's own images with the folder (and the list), as "ImageFolder flowers"."""
+    section = config.get("DATASET", {})
+    name = section.get("NAME", "")
+    if name not in OWN_IMAGES:
+        return name
+    parts = os.path.basename(_path(section.get("ROOT", ""))), section.get("IMAGE_FOLDER", {}).get("CSV", "")
+    return " ".join([name, *filter(None, parts)])
+
+
+def inputs(trainer: Any) -> dict[str, Any]:
+    """Short hashes of what a trainer was built from and its settings only name; for messages by what they are.
+
+    The backbone's weights where the trainer has `backbone_hash`; the images of each part, by their paths below the
+    folder that holds all of them, with labels; the class names; the template. Of a method that scores the images of a
+    batch together also the number of processes, which share them.
+    """
+    found: dict[str, Any] = {}
+    if getattr(trainer, "backbone_hash", None):
+        found["backbone weights"] = trainer.backbone_hash
+    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+    if dataset is not None:
+        parts = {
+            "training images": getattr(dataset, "train_x", None) or (),
+            "unlabelled images": getattr(dataset, "train_u", None) or (),
+            "validation images": getattr(dataset, "val", None) or (),
+            "test images": getattr(dataset, "test", None) or (),
+        }
+        start = _common_folder(str(item.impath) for part in parts.values() for item in part)
+        for name, part in parts.items():
+            if part:
+                found[name] = _hash(
+                    f"{str(item.impath)[start:]}\t{item.label}\t{item.domain}" for item in part
+                )
+        found["class names"] = _hash(getattr(dataset, "classnames", None) or ())
+        if getattr(dataset, "template", None):
+            found["template"] = dataset.template
+    if scores_batches(trainer):
+        from . import processes  # here, because it takes seconds, and a report needs none of it
+
+        found["processes"] = processes.count()
+    return found
+
+
+def scores_batches(trainer: Any) -> bool:
+    """Whether the score of an image depends on the others of its batch; the trainer says so."""
+    return bool(getattr(trainer, "scores_batches", False))
+
+
+def _comparable(key: str, value: Any) -> Any:
+    if key == "DATASET.ROOT":
+        return _path(value)
+    return json.dumps(value, default=str) if isinstance(value, (list, tuple)) else value
+
+
+def _path(text: str) -> str:
+    return os.path.realpath(os.path.expanduser(text))
+
+
+def _common_folder(paths: Iterable[str]) -> int:
+    """Length of the folder's name, with its slash, below which all `paths` lie."""
+    ordered = list(paths)
+    if not ordered:
+        return 0
+    common = os.path.commonprefix([min(ordered), max(ordered)])  # noqa: RUF071  (of all: they are in order)
+    return common.rfind("/") + 1
+
+
+def _hash(lines: Iterable[str]) -> str:
+    digest = sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
