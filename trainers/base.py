@@ -78,6 +78,11 @@ class PromptTrainer(TrainerX):
     def extend_cfg(cfg: CfgNode) -> None:
         """Declare the method's keys and defaults."""
 
+    @property
+    def scores_batches(self) -> bool:
+        """Whether the numbers of images in a batch and of classes at once decide results, and so what run this is."""
+        return self.model.scores_batches
+
     def precision(self) -> str:
         return self.cfg.TRAINER[self.section].PREC
 
@@ -121,6 +126,12 @@ class PromptTrainer(TrainerX):
                 self.optim = without_waiting(self.optim)
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.model_name, self.model, self.optim, self.sched)
+        if self.scores_batches:
+            print(
+                "Images of a batch are scored together: results depend on DATALOADER.TEST.BATCH_SIZE "
+                f"({cfg.DATALOADER.TEST.BATCH_SIZE}), TEST.CLASS_CHUNK ({class_chunk(cfg)}), in training also on the "
+                f"number of processes ({processes.count()})"
+            )
         self._use_feature_cache()
         scale = (lambda: 1.0) if self.scaler is None else self.scaler.get_scale
         self.captured = captured.Captured(recorder, self.model, "training steps", scale)

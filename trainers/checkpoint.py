@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dassl.utils import load_checkpoint
+from foundation.errors import MissingFile, WrongInput
 
 from .prompt_model import PromptModel
 
@@ -17,11 +18,23 @@ EXTRA = "_extra_state"  #: torch's key for PromptModel.get_extra_state
 def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -> Path:
     """``<directory>/<model name>/model.pth.tar-<epoch>``; without an epoch the best one, else the newest.
 
+    Args:
+        directory: of the run; or the folder in it that holds the checkpoints, or one of these.
+
     Raises:
         FileNotFoundError: names the file and lists what is there.
+        ValueError: a file is given, and another epoch.
     """
-    folder = Path(directory) / model_name
-    epochs = sorted(int(path.name.rpartition("-")[2]) for path in folder.glob("model.pth.tar-*[0-9]"))
+    given = Path(directory)
+    if given.is_file():
+        if epoch is not None and given.name != f"model.pth.tar-{epoch}":
+            raise WrongInput(f"checkpoint {directory} is given, and epoch {epoch}: one of them is enough")
+        return given
+    folder = given / model_name
+    if not folder.is_dir() and any(given.glob("model*.pth.tar*")):
+        folder = given
+    named = (re.fullmatch(r"model\.pth\.tar-(\d+)", path.name) for path in folder.glob("model.pth.tar-*"))
+    epochs = sorted(int(found[1]) for found in named if found)
     best = folder / "model-best.pth.tar"
     if epoch is None and best.is_file():
         return best
@@ -30,7 +43,7 @@ def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -
     path = best if epoch is None else folder / f"model.pth.tar-{epoch}"
     if not path.is_file():
         there = f"epochs there: {', '.join(map(str, epochs))}" if epochs else _others(Path(directory))
-        raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist; {there}")
+        raise MissingFile(f"checkpoint {str(path)!r} does not exist; {there}")
     return path
 
 
@@ -53,11 +66,11 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     rebuilt for the classes at hand.
 
     Raises:
-        ValueError: it is no state dict; another method, backbone or number of classes wrote it (both are named), a
-            parameter is missing, or there is one that this method does not have.
+        ValueError: it is no state dict; another method or backbone wrote it, or it is for other classes where that
+            matters (both are named); a parameter is missing, or there is one that this method does not have.
     """
     if not isinstance(state, Mapping):
-        raise ValueError(f"{source} holds no state dict")
+        raise WrongInput(f"{source} holds no state dict")
     own = dict(model.named_parameters())
     if isinstance(state.get(EXTRA), Mapping):
         _compare(model.about, state[EXTRA], source)
@@ -74,12 +87,12 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     if missing or unexpected:
         said = [f"lacks {_listed(names.get(name, name) for name in missing)}"] if missing else []
         said += [f"holds {_listed(unexpected)}, unknown here"] if unexpected else []
-        raise ValueError(
+        raise WrongInput(
             f"{source} is no checkpoint of {_called(model)} with these settings: it {' and '.join(said)}"
         )
     for name, parameter in own.items():
         if parameter.shape != found[name].shape:
-            raise ValueError(
+            raise WrongInput(
                 f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, {tuple(parameter.shape)} is "
                 f"needed: another backbone than {model.clip.name}, another number of classes or of context tokens"
             )
@@ -109,9 +122,17 @@ def _called(model: PromptModel) -> str:
 def _compare(here: Mapping[str, Any], there: Mapping[str, Any], source: str) -> None:
     for key, what, shown in (("trainer",) * 3, ("backbone_hash", "backbone", "backbone"), ("classes",) * 3):
         if key in here and key in there and here[key] != there[key]:
-            raise ValueError(
+            raise WrongInput(
                 f"{source} was written with {what} {there[shown]!r}, this run has {what} {here[shown]!r}"
             )
+    # What is learned for each class belongs to that class; checkpoints of older versions know only how many there are.
+    if "classes" in here and "classes" in there and "class_names" in there:
+        for number, (theirs, ours) in enumerate(zip(there["class_names"], here["class_names"])):
+            if theirs != ours:
+                raise WrongInput(
+                    f"{source} was written for other classes, and what it holds is learned for each: class {number} is "
+                    f"{theirs!r} there, {ours!r} in this run"
+                )
 
 
 #: What released checkpoints hold beside the prompts: CLIP itself, and class-specific buffers.

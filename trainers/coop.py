@@ -33,7 +33,7 @@ class CoOpModel(PromptModel):
             position=options.CLASS_TOKEN_POSITION,
         )
         if class_specific:
-            self.about["classes"] = str(len(classnames))
+            self.fits_these_classes_only()
 
     def initial_words(self, options: CfgNode) -> str:
         return options.CTX_INIT.replace("_", " ")

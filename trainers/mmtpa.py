@@ -44,6 +44,7 @@ class MMTPAModel(PromptModel):
         self.options = options = cfg.TRAINER.MMTPA
         if options.VARIANT not in VARIANTS:
             raise ValueError(f"VARIANT is {options.VARIANT!r}, choose from: {', '.join(VARIANTS)}")
+        self.scores_batches = options.VARIANT == "release"  # its iteration ends for all pairs together
         n_text, n_vision = options.TEXT_PROMPT_NUMBER, options.VISION_PROMPT_NUMBER
         depth_text, depth_vision = options.TEXT_PROMPT_DEPTH, options.VISION_PROMPT_DEPTH
         if min(n_text, n_vision) < 1:

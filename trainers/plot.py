@@ -27,6 +27,7 @@ class PLOTModel(PromptModel):
     """N contexts of n tokens (N, n, w), shared by all classes."""
 
     released = {"context.ctx": "ctx"}
+    scores_batches = True  # the release's iteration ends for all pairs of image and class together
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)

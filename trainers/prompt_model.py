@@ -34,6 +34,8 @@ class PromptModel(nn.Module):
     clip: CLIP
     context: Any
 
+    #: The score of an image depends on the others of its batch, and on which classes are scored at once.
+    scores_batches = False
     #: Parameters or modules -> their names in the method's released checkpoints; "name[i]" is a row of a tensor.
     released: dict[str, str] = {}
     #: What released checkpoints hold beside that and CLIP, and no one uses.
@@ -42,11 +44,19 @@ class PromptModel(nn.Module):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__()
         self.__dict__["clip"] = clip
-        self.about = {"backbone": clip.name, "backbone_hash": clip.hash}
+        self.about: dict[str, Any] = {
+            "backbone": clip.name,
+            "backbone_hash": clip.hash,
+            "class_names": list(classnames),
+        }
         self.class_texts = ClassTexts(clip.text, cfg)
         self.kept_visual_prompts: Prompts | None = None
         self.feature_cache: FeatureCache | None = None
         self.cache_training = False  # use it in training too
+
+    def fits_these_classes_only(self) -> None:
+        """To be called where something is learned for each class: a checkpoint of other classes is then refused."""
+        self.about["classes"] = str(len(self.about["class_names"]))
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
         """The prompts of all classes, and the deep ones (D - 1, R, n, w)."""

@@ -97,7 +97,7 @@ def test_class_specific_prompts_of_another_number_of_classes_name_both(make, tmp
     own = [*FOUR, "TRAINER.COOP.CSC", True]
     five = fit(make("CoOp", *own, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, output="five"))
     refuses(make("CoOp", *own), tmp_path / "five", ValueError, "classes '5'", "classes '10'")
-    again = make("CoOp", *own, "DATASET.SUBSAMPLE_CLASSES", "new", "SEED", 3)
+    again = make("CoOp", *own, "DATASET.SUBSAMPLE_CLASSES", "base", "SEED", 3)
     assert torch.equal(load(again, tmp_path / "five").model.context.ctx, five.model.context.ctx)
     refuses(
         make("CoOp", *FOUR, "DATASET.SUBSAMPLE_CLASSES", "base"),
@@ -106,6 +106,34 @@ def test_class_specific_prompts_of_another_number_of_classes_name_both(make, tmp
         "(5, 4, 128)",
         "(4, 128)",
     )
+
+
+def test_class_specific_prompts_of_as_many_other_classes_name_the_first(make, tmp_path):
+    own = [*FOUR, "TRAINER.COOP.CSC", True]
+    fit(make("CoOp", *own, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, output="five"))
+    new = make("CoOp", *own, "DATASET.SUBSAMPLE_CLASSES", "new")
+    refuses(new, tmp_path / "five", ValueError, "class 0 is 'zero' there, 'five' in this run")
+    [path] = (tmp_path / "five" / "prompt_learner").glob("model.pth.tar-1")
+    checkpoint = torch.load(path)
+    del checkpoint["state_dict"]["_extra_state"]["class_names"]  # as of an older version
+    torch.save(checkpoint, path)
+    load(new, tmp_path / "five")
+
+
+def test_prompts_that_classes_share_are_for_any_classes(coop, make):
+    load(make("CoOp", *FOUR, "DATASET.SUBSAMPLE_CLASSES", "new"), coop)
+
+
+def test_the_folder_of_checkpoints_and_a_checkpoint_serve_as_well(coop, make, tmp_path):
+    trainer, folder = make("CoOp", *FOUR), coop / "prompt_learner"
+    for epoch in (1, 2):
+        expected = load_checkpoint(folder / f"model.pth.tar-{epoch}")["state_dict"]["context.ctx"]
+        assert torch.equal(load(trainer, folder, epoch).model.context.ctx, expected)
+        path = shutil.copy(folder / f"model.pth.tar-{epoch}", tmp_path / "mine.pth")
+        assert torch.equal(load(trainer, path).model.context.ctx, expected)
+    refuses(trainer, folder / "model.pth.tar-1", ValueError, "epoch 2", epoch=2)
+    (folder / "model.pth.tar-old2").write_text("somebody's own")
+    refuses(trainer, folder, FileNotFoundError, "model.pth.tar-7", "1, 2", epoch=7)
 
 
 def test_another_number_of_context_tokens_names_both(coop, make):
