@@ -15,10 +15,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from runs import DASSL, ranks
-from runs.errors import OneLineParser, clean_errors
-from runs.folder import can_continue, clear, finished_run, started_or_as_before
-from runs.record import make_record, write_record
+from foundation.errors import MissingFile, WrongInput
+from runs import DASSL, ranks, unfinished
+from runs.errors import OneLineParser, clean_errors, terminate_as_interrupt
+from runs.folder import (
+    can_continue,
+    check_evaluation,
+    finished_run,
+    is_overwritten,
+    log_as_before,
+    run_of_checkpoint,
+    set_aside,
+    settle,
+    working_in,
+)
+from runs.record import make_record, trainable_parameters, write_record
 
 with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
     import torch
@@ -44,51 +55,113 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
     cfg = setup_cfg(args)
     ranks.use_device(cfg.USE_CUDA)
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
-        raise FileNotFoundError(f"DASSL_PATH {DASSL} holds no dassl package")
+        raise MissingFile(f"DASSL_PATH {DASSL} holds no dassl package")
     _check_name("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
     _check_name("data set", cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
 
-    if cfg.RESUME and not Path(cfg.RESUME).is_dir():
-        raise FileNotFoundError(f"--resume {cfg.RESUME}: there is no such folder")
-
-    folder = Path(cfg.OUTPUT_DIR)
-    run: dict[str, Any] = {
-        "kind": "eval" if args.eval_only else "train",
-        "model_dir": args.model_dir,
-        "load_epoch": args.load_epoch,
-    }
-    record = None if cfg.TRAIN.OVERWRITE else finished_run(folder, cfg, **run)
-    if record is not None:
-        result = f"accuracy {record['metrics']['accuracy']:.2f}%" if record["metrics"] else "not tested"
-        print(f"Already finished: {folder} ({result}). TRAIN.OVERWRITE True does it again.")
+    folder, kind = Path(cfg.OUTPUT_DIR), "eval" if args.eval_only else "train"
+    model_dir, load_epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
+    run: dict[str, Any] = {"kind": kind, "model_dir": model_dir, "load_epoch": load_epoch}
+    if args.eval_only:
+        check_evaluation(folder, model_dir)
+    if _is_finished(folder, cfg, run):  # perhaps on a disk that cannot be written
         return
 
     first = ranks.rank() == 0
-    with started_or_as_before(folder) if first else nullcontext():
-        if cfg.TRAIN.OVERWRITE and first:
-            clear(folder)
-        trainer = _build(args, cfg, together)
-        if args.eval_only:
-            trainer.load_model(args.model_dir, epoch=args.load_epoch)
-    if args.no_train and not args.eval_only:
-        return
+    with working_in(folder) if first else nullcontext():
+        if together is None and _is_finished(folder, cfg, run):  # meanwhile
+            return
+        # An interrupted overwrite goes on, unless other settings are asked for by now.
+        goes_on = cfg.RESUME or (is_overwritten(folder) and not unfinished.other_settings(folder, cfg))
+        anew = cfg.TRAIN.OVERWRITE and not goes_on
+        continued = None if anew or args.eval_only else Path(cfg.RESUME or folder)
+        if continued:
+            unfinished.check_settings(continued, cfg)
+        logs = set(folder.glob("log.txt*"))
+        with log_as_before(folder) if first else nullcontext():
+            trainer = _build(args, cfg, together)
+            if args.eval_only:
+                _load(trainer, args, cfg)
+            elif continued:
+                unfinished.check_inputs(continued, trainer)
+        if args.no_train and not args.eval_only:
+            return
+        if anew and first:
+            set_aside(folder, kind, new=set(folder.glob("log.txt*")) - logs)
+        if together:
+            together.agree("folder", str(folder))  # the others wait here until it is as it should be
+        if first:
+            _run(trainer, folder, run, started)
+        else:
+            _do(trainer, kind)
 
+
+def _is_finished(folder: Path, cfg: CfgNode, run: dict[str, Any]) -> bool:
+    """Whether the run was done before, in its folder or in the one to resume from; says so."""
+    if cfg.TRAIN.OVERWRITE and not cfg.RESUME:
+        return False
+    for place in dict.fromkeys([folder, Path(cfg.RESUME)] if cfg.RESUME else [folder]):
+        record = finished_run(place, cfg, **run, processes=ranks.count())
+        if record is not None:
+            result = f"accuracy {record['metrics']['accuracy']:.2f}%" if record["metrics"] else "not tested"
+            print(f"Already finished: {place} ({result}). TRAIN.OVERWRITE True does it again.")
+            return True
+    return False
+
+
+def _load(trainer: Any, args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Load the model that is to be tested.
+
+    Raises:
+        ValueError: none is given, and what would be tested was neither trained nor loaded.
+    """
+    if not args.model_dir and not cfg.MODEL.INIT_WEIGHTS and trainable_parameters(trainer):
+        raise WrongInput(
+            f"--eval-only of {cfg.TRAINER.NAME}, which learns, needs the folder of a trained run: --model-dir FOLDER"
+        )
+    folder, epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
+    if folder != args.model_dir and _checkpoints_folder(args.model_dir).name not in trainer.get_model_names():
+        folder, epoch = args.model_dir, args.load_epoch  # checkpoints in a folder of another name
+    trainer.load_model(folder, epoch=epoch)
+
+
+def _checkpoints_folder(model_dir: str) -> Path:
+    return Path(model_dir).absolute() if Path(model_dir).is_dir() else Path(model_dir).absolute().parent
+
+
+def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> None:
+    """Train or test, and leave the record."""
+    source = Path(trainer.cfg.RESUME or folder)
+    is_known = (source / unfinished.FILE_NAME).exists() or (source / "resume.pth.tar").exists()
     built = datetime.now(timezone.utc)
     try:
-        if args.eval_only:
-            trainer.test()
-        else:
-            trainer.train()
+        if run["kind"] == "train":
+            unfinished.note(trainer, folder)
+        _do(trainer, run["kind"])
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(_how_to_continue(folder, trainer)) from interrupt
+        raise type(interrupt)(_how_to_continue(folder, trainer)) from interrupt
     finished = datetime.now(timezone.utc)
-    if first:
-        write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
+    if run["kind"] == "train" and not is_known and trainer.start_epoch >= trainer.max_epoch > 0:
+        unfinished.forget(folder)
+        raise WrongInput(
+            f"{source} holds checkpoints of all {trainer.max_epoch} epochs, and nothing there says with which "
+            "settings: no record is written; TRAIN.OVERWRITE True trains anew, --eval-only --model-dir tests them"
+        )
+    write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
+    unfinished.forget(folder)
+    settle(folder)
+
+
+def _do(trainer: Any, kind: str) -> None:
+    if kind == "eval":
+        trainer.test()
+    else:
+        trainer.train()
 
 
 def _check_name(what: str, name: str, names: list[str]) -> None:
     if name not in names:
-        raise ValueError(f"{what} {name!r} is unknown, choose from: {', '.join(sorted(names))}")
+        raise WrongInput(f"{what} {name!r} is unknown, choose from: {', '.join(sorted(names))}")
 
 
 def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None) -> Any:
@@ -115,6 +188,9 @@ def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None)
 
 def _how_to_continue(folder: Path, trainer: Any) -> str:
     where = f"in epoch {trainer.epoch + 1} of {trainer.max_epoch}"
+    resume_file = getattr(trainer, "_resume_file", None)  # the original Dassl has none
+    if resume_file is not None and resume_file.within:
+        where += f", batch {resume_file.batches_done} of {trainer.num_batches}"
     if can_continue(folder):
         return f"{where}; continue with the same command and --resume {folder}"
     return f"{where}, nothing saved yet; start the same command again"
@@ -126,7 +202,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--root", default="", help="folder of the data sets")
     add("--output-dir", default="", help="folder of this run")
-    add("--resume", default="", help="folder of an unfinished run to continue")
+    add("--resume", default="", help="folder of an unfinished run to continue, with its settings")
     add("--seed", type=int, default=-1, help="fixes all random numbers; negative: not fixed")
     add("--source-domains", nargs="+", help="source domains (domain adaptation and generalisation)")
     add("--target-domains", nargs="+", help="target domains (domain adaptation and generalisation)")
@@ -137,7 +213,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--backbone", default="", help="the CLIP model")
     add("--head", default="", help="the head, for Dassl's trainers that have one")
     add("--eval-only", action="store_true", help="test the model in --model-dir")
-    add("--model-dir", default="", help="output folder of the run to test")
+    add("--model-dir", default="", help="output folder of the run to test, or a checkpoint in it")
     add("--load-epoch", type=int, help="test the checkpoint of this epoch")
     add("--no-train", action="store_true", help="build everything, train nothing")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any settings, e.g. OPTIM.MAX_EPOCH 50")
@@ -146,6 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     with clean_errors():
+        terminate_as_interrupt()
         arguments = make_parser().parse_args()
         with ranks.joined() as together:
             main(arguments, together)

@@ -1,15 +1,22 @@
-"""A run's output folder: may it be written, is there a finished run in it, what to remove before another."""
+"""A run's output folder: may it be written, is there a run in it, what becomes of that when another takes its place."""
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from runs.record import FILE_NAME, differing_settings, read_record
+from foundation import identity
+from foundation.errors import WrongInput
+from runs import unfinished
+from runs.lock import only_one
+from runs.record import FILE_NAME, about_model, other_run, read_record
 
+REPLACED = ".replaced"
+REPLACED_RECORD = "replaced.json"
 LEAST_FREE_BYTES = 100 * 2**20
 
 
@@ -30,22 +37,33 @@ def check_room(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def started_or_as_before(folder: Path) -> Iterator[None]:
-    """Make `folder`; when the body fails, remove the log it began and the folder if it is empty again.
+def working_in(folder: Path) -> Iterator[None]:
+    """Make `folder` and hold it for the body, as its only process; where that fails and nothing is in it, remove it.
 
-    So a wrong input leaves no trace. OSError where the folder cannot be written or its disk is full.
+    OSError where it cannot be written, its disk is full, or another process works there.
     """
-    logs = set(folder.glob("log.txt*"))
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         check_room(folder)
+        with only_one(folder):
+            settle(folder)
+            yield
+    except BaseException:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def log_as_before(folder: Path) -> Iterator[None]:
+    """When the body fails, remove the log that it began: a wrong input leaves no trace."""
+    logs = set(folder.glob("log.txt*"))
+    try:
         yield
     except BaseException:
         for log in set(folder.glob("log.txt*")) - logs:
             log.unlink()
-        for path in made:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
         raise
 
 
@@ -57,26 +75,103 @@ def finished_run(folder: Path, config: dict[str, Any], kind: str, **arguments: A
     if not (folder / FILE_NAME).exists():
         return None
     record = read_record(folder)
-    differences = differing_settings(record, config) + [
-        f"{name}: {record.get(name)} -> {value}"
-        for name, value in {"kind": kind, **arguments}.items()
-        if record.get(name) != value
-    ]
-    if differences:
-        raise ValueError(
-            f"{folder} holds a finished run with other settings ({'; '.join(differences[:3])}"
-            f"{'; ...' if len(differences) > 3 else ''}): another --output-dir, or TRAIN.OVERWRITE True"
+    found = other_run(record, config, kind, **arguments, model=about_model(arguments.get("model_dir", "")))
+    if found:
+        raise WrongInput(
+            f"{folder} holds a finished run with other settings ({identity.listed(found)}): "
+            f"another --output-dir{', or TRAIN.OVERWRITE True' if record['kind'] == kind else ''}"
         )
     return record
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier run has left in `folder`: record, logs, tensorboard files, checkpoints."""
-    patterns = (FILE_NAME, "log.txt*", "resume.pth.tar", "cmat.pt", "*/checkpoint", "*/model*.pth.tar*")
-    for pattern in patterns:
-        for path in folder.glob(pattern):
+def run_of_checkpoint(model_dir: str, epoch: int | None) -> tuple[str, int | None]:
+    """The folder of a run and the epoch, where `model_dir` may also be its checkpoints' folder or one of these.
+
+    ValueError where the checkpoint is of another epoch than the one that is asked for.
+    """
+    path = Path(model_dir)
+    if path.is_file():
+        found = re.fullmatch(r"model\.pth\.tar-(\d+)", path.name)
+        of_file = int(found[1]) if found else None
+        if epoch is not None and epoch != of_file:
+            raise WrongInput(
+                f"--model-dir {model_dir} is one checkpoint, and not that of --load-epoch {epoch}"
+            )
+        return str(path.parent.parent), of_file
+    if model_dir and any(path.glob("model*.pth.tar*")):
+        return str(path.parent), epoch
+    return model_dir, epoch
+
+
+def check_evaluation(folder: Path, model_dir: str) -> None:
+    """ValueError where the record of an evaluation would take the place of a training run's."""
+    there = (folder / FILE_NAME).exists() and read_record(folder)["kind"] == "train"
+    if not there and not (folder / unfinished.FILE_NAME).exists():
+        return
+    what = "the run whose model is tested" if identity.same_path(str(folder), model_dir) else "a training run"
+    raise WrongInput(
+        f"--output-dir {folder} holds {what}, and the evaluation's record would take its record's place: "
+        f"another --output-dir is needed, for example {folder}_eval"
+    )
+
+
+def is_overwritten(folder: Path) -> bool:
+    """Whether a run of before is kept in `folder` until the one that replaces it is finished."""
+    return (folder / REPLACED).is_dir() and not (folder / FILE_NAME).exists()
+
+
+def set_aside(folder: Path, kind: str, new: Collection[Path] = ()) -> None:
+    """Move what an earlier run has left in `folder` to `.replaced`: record, logs, curves, checkpoints.
+
+    Of an unfinished run that was itself to replace another one, nothing is kept; that other one is. An evaluation
+    (`kind` "eval") has no checkpoints.
+
+    Args:
+        new: files that are not the earlier run's.
+    """
+    patterns = ["log.txt*", "cmat.pt"]
+    if kind == "train":
+        patterns += [
+            unfinished.FILE_NAME,
+            "resume.pth.tar",
+            "tensorboard",
+            "*/checkpoint",
+            "*/model*.pth.tar*",
+        ]
+    kept = not is_overwritten(folder)
+    # The record last: as long as it is there, `settle` brings back what has been moved.
+    for path in [
+        path for pattern in [*patterns, FILE_NAME] for path in folder.glob(pattern) if path not in new
+    ]:
+        if kept:
+            name = path.relative_to(folder)
+            # Under another name no report takes it for a result.
+            target = folder / REPLACED / (REPLACED_RECORD if name == Path(FILE_NAME) else name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    if kept and (folder / REPLACED).is_dir():
+        (folder / REPLACED / REPLACED_RECORD).touch()  # also where there was none: this is all of it
+    logs = sorted(path for path in new if path.name.startswith("log.txt") and path.exists())
+    if logs and not (folder / "log.txt").exists():
+        os.replace(logs[0], folder / "log.txt")
+
+
+def settle(folder: Path) -> None:
+    """Where a replacement was cut off at its very beginning or its very end: undo it, or end it."""
+    replaced = folder / REPLACED
+    if not (replaced.is_dir() and (folder / FILE_NAME).exists()):
+        return
+    if not (replaced / REPLACED_RECORD).exists():
+        for path in sorted(replaced.rglob("*")):
+            target = folder / path.relative_to(replaced)
+            if path.is_file() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+    shutil.rmtree(replaced)
 
 
 def can_continue(folder: Path) -> bool:

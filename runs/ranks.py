@@ -16,15 +16,15 @@ import time
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
+from foundation import identity
+from foundation.errors import WrongInput
 from runs import DASSL
 from runs.errors import DELIBERATE, is_deliberate, one_line
-from runs.record import differing_settings
 
 SIGN_EVERY = 0.5  # seconds
 LOST_AFTER = 30.0  # seconds without a sign
@@ -53,7 +53,7 @@ def use_device(use_cuda: bool) -> None:
         return
     local, there = int(os.environ.get("LOCAL_RANK", rank())), torch.cuda.device_count()
     if local >= there:
-        raise ValueError(
+        raise WrongInput(
             f"process {local} of this machine has no GPU: there are {there}; start at most as many processes, "
             "or set USE_CUDA False"
         )
@@ -70,7 +70,7 @@ def joined() -> Iterator["Ranks | None"]:
         yield None
         return
     if DASSL:
-        raise ValueError(
+        raise WrongInput(
             f"the Dassl in {DASSL} (DASSL_PATH) trains in one process: start it without torchrun"
         )
     if rank() > 0:
@@ -118,28 +118,14 @@ class Ranks:
         Raises:
             ValueError: one's settings, backbone or data differ from the first one's; in all processes.
         """
-        dataset = trainer.dm.dataset
-        items = [
-            [item.impath, item.label, item.domain]
-            for part in ("train_x", "train_u", "val", "test")
-            for item in getattr(dataset, part) or []
-        ]
-        data = json.dumps([items, dataset.classnames]).encode()
-        own = {
-            "images and classes": sha256(data).hexdigest()[:16],
-            "backbone": getattr(trainer, "backbone_hash", None),
-        }
-        self.store.set(f"run/{self.rank}", json.dumps({"config": trainer.cfg, "own": own}))
+        own = {"config": trainer.cfg, "inputs": identity.inputs(trainer)}
+        self.store.set(f"run/{self.rank}", json.dumps(own))
         first, *others = [json.loads(self.store.get(f"run/{rank}")) for rank in range(self.count)]
         for number, other in enumerate(others, start=1):
-            differences = differing_settings(first, other["config"])
-            differences += [
-                f"{key}: {value} -> {other['own'][key]}"
-                for key, value in first["own"].items()
-                if value != other["own"][key]
-            ]
-            if differences:
-                raise ValueError(f"process {number} differs from process 0: {'; '.join(differences[:3])}")
+            found = identity.differences(first["config"], other["config"], identity.START)
+            found += identity.differing_inputs(first["inputs"], other["inputs"])
+            if found:
+                raise WrongInput(f"process {number} differs from process 0: {identity.listed(found)}")
 
     def end_with(self, error: BaseException) -> None:
         """Tell the others why this process ends, and wait where it is they who have to say it."""

@@ -1,9 +1,15 @@
 """A run's record, `result.json`: what was run, on what, with what result. One file per output folder.
 
-schema                 version of this format: 2; 1 had no step_seconds
+schema                 version of this format: 3; 2 had no inputs, scores_batches and model, 1 no step_seconds either
 kind                   "train" or "eval"
-trainer, dataset, backbone, seed, shots, model_dir, load_epoch
+trainer, dataset, backbone, seed, shots
+model_dir, load_epoch  of an evaluation: the folder of the run whose model it tests, "" and null otherwise
+model                  of an evaluation, of the run in model_dir: trainer, dataset, subset, shots, seed, started;
+                       null where that has left no record
+                       dataset is the name in the config; of one's own images with their folder, "ImageFolder flowers"
 config                 every setting, as nested dictionaries
+inputs                 hashes of what the settings only name: weights, images, class names (foundation/identity.py)
+scores_batches         whether results depend on the number of images and classes that are scored at once
 metrics                null where nothing was tested, else
     accuracy, error_rate, macro_f1   in percent, as Dassl prints them; with TEST.TOP_K 5 also top5_accuracy
     images                           how many were tested
@@ -25,19 +31,20 @@ import platform
 import resource
 import subprocess
 import sys
-import tempfile
+from collections.abc import Collection
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from foundation import identity
+from foundation.atomic import atomic_write
+from foundation.errors import MissingFile, WrongInput
 from runs import ROOT
 
-SCHEMA = 2
+SCHEMA = 3
 FILE_NAME = "result.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn")
-# Say how a run was started, not what it computes.
-NOT_OF_THE_RUN = ("OUTPUT_DIR", "RESUME", "VERBOSE", "TRAIN.OVERWRITE")
 
 
 def make_record(
@@ -57,15 +64,18 @@ def make_record(
         "schema": SCHEMA,
         "kind": kind,
         "trainer": cfg.TRAINER.NAME,
-        "dataset": cfg.DATASET.NAME,
+        "dataset": identity.dataset_name(cfg),
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
         "model_dir": model_dir,
         "load_epoch": load_epoch,
+        "model": about_model(model_dir),
         "config": json.loads(json.dumps(cfg)),
+        "inputs": identity.inputs(trainer),
+        "scores_batches": identity.scores_batches(trainer),
         "metrics": _metrics(trainer),
-        "trainable_parameters": _trainable_parameters(trainer),
+        "trainable_parameters": trainable_parameters(trainer),
         "time": {
             "started": started.isoformat(timespec="seconds"),
             "finished": finished.isoformat(timespec="seconds"),
@@ -85,11 +95,8 @@ def write_record(record: dict[str, Any], folder: str | Path) -> Path:
     """Write `record` to `folder`/result.json, whole or not at all."""
     path = Path(folder) / FILE_NAME
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+    with atomic_write(path) as file:
         file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
     return path
 
 
@@ -102,41 +109,74 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if path.is_dir():
         path = path / FILE_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no record of a finished run at {path}")
+        raise MissingFile(f"no record of a finished run at {path}")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is cut off or not JSON: {error}") from error
+        raise WrongInput(f"{path} is cut off or not JSON: {error}") from error
     schema = record.get("schema") if isinstance(record, dict) else None
     if not isinstance(schema, int):
-        raise ValueError(f"{path} is not the record of a run: it has no schema version")
+        raise WrongInput(f"{path} is not the record of a run: it has no schema version")
     if schema > SCHEMA:
-        raise ValueError(f"{path} has schema {schema}; this version reads up to {SCHEMA}")
+        raise WrongInput(f"{path} has schema {schema}; this version reads up to {SCHEMA}")
     missing = {"kind", "trainer", "dataset", "config", "metrics", "time"} - record.keys()
     if missing:
-        raise ValueError(f"{path} is not the whole record of a run: {', '.join(sorted(missing))} missing")
+        raise WrongInput(f"{path} is not the whole record of a run: {', '.join(sorted(missing))} missing")
     return record
 
 
-def differing_settings(record: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    """Where `config` asks for another run than the recorded one, as `KEY: recorded -> asked`.
+def about_model(model_dir: str | Path) -> dict[str, Any] | None:
+    """What the record in a run's folder says of its model, None where there is none that can be read."""
+    try:
+        record = read_record(model_dir) if model_dir else None
+    except (ValueError, OSError):
+        record = None
+    if record is None:
+        return None
+    subset = record["config"].get("DATASET", {}).get("SUBSAMPLE_CLASSES")
+    about = {key: record.get(key) for key in ("trainer", "dataset", "shots", "seed")}
+    return {**about, "subset": subset, "started": record["time"].get("started")}
 
-    A key that only one of them has does not count: a later version of a program declares more keys.
+
+def other_run(
+    record: dict[str, Any],
+    config: dict[str, Any],
+    kind: str,
+    model_dir: str = "",
+    load_epoch: int | None = None,
+    processes: int = 1,
+    model: dict[str, Any] | None = None,
+) -> list[str]:
+    """Why `record` is not of the run that is asked for, as `what: recorded -> asked`; nothing where it is.
+
+    A setting that only one of them has does not count: a later version of a program declares more keys.
+
+    Args:
+        model: `about_model` of the model that is to be tested; that in its folder may be another by now.
     """
-    recorded = _flat(record["config"])
-    asked = _flat(json.loads(json.dumps(config)))
-    return [
-        f"{key}: {recorded[key]} -> {asked[key]}"
-        for key in sorted(recorded.keys() & asked.keys() - set(NOT_OF_THE_RUN))
-        if recorded[key] != asked[key]
-    ]
+    of_a_batch = record.get("scores_batches", False)
+    found = differing_settings(record, config, identity.START | identity.COMPUTING, of_a_batch)
+    if record["kind"] != kind:
+        found.append(f"kind: {record['kind']} -> {kind}")
+    if not identity.same_path(record.get("model_dir") or "", model_dir):
+        found.append(f"model_dir: {record.get('model_dir')} -> {model_dir}")
+    if record.get("load_epoch") != load_epoch:
+        found.append(f"load_epoch: {record.get('load_epoch')} -> {load_epoch}")
+    tested = record.get("model") or {}
+    if model and tested and tested["started"] != model["started"]:
+        found.append(f"the model, trained: {tested['started']} -> {model['started']}")
+    now = {"processes": processes} if of_a_batch and kind == "train" else {}
+    return found + identity.differing_inputs(record.get("inputs", {}), now)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+def differing_settings(
+    record: dict[str, Any],
+    config: dict[str, Any],
+    ignored: Collection[str] = identity.START,
+    of_a_batch: bool = False,
+) -> list[str]:
+    """All settings in which a record differs from `config`, but for those that only say how a run is started."""
+    return identity.differences(record["config"], config, ignored, of_a_batch)
 
 
 def _metrics(trainer: Any) -> dict[str, Any] | None:
@@ -169,7 +209,8 @@ def _metrics(trainer: Any) -> dict[str, Any] | None:
     }
 
 
-def _trainable_parameters(trainer: Any) -> int:
+def trainable_parameters(trainer: Any) -> int:
+    """How many numbers are learned, in the models that the trainer registered."""
     models = [trainer._models[name] for name in trainer.get_model_names()]
     learned = {p for model in models for p in model.parameters() if p.requires_grad}
     return sum(p.numel() for p in learned)

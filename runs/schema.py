@@ -1,6 +1,7 @@
 """All config keys, those of Dassl and those declared here, and the config of a command line."""
 
 import argparse
+from pathlib import Path
 
 from yacs.config import CfgNode
 
@@ -8,6 +9,9 @@ import datasets.config  # registers the data sets, too
 import trainers  # noqa: F401  registers the methods
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from foundation import identity
+from foundation.errors import MissingFile
+from runs import unfinished
 from runs.settings import merge_file, merge_pairs
 
 
@@ -33,16 +37,36 @@ def extend_cfg(cfg: CfgNode) -> None:
 
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of a command line; ValueError for a setting of unknown name or wrong type."""
+    """The frozen config of a command line; ValueError for a setting of unknown name or wrong type.
+
+    With --resume, that of the run in the folder, and in that folder, where nothing else is given.
+    """
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    stored = _resumed(cfg, args.resume) if args.resume else False
     for file in (args.dataset_config_file, args.config_file):
         if file:
             merge_file(cfg, file)
+    seed = cfg.SEED
     reset_cfg(cfg, args)
+    if stored and args.seed is not None and args.seed < 0:  # not given
+        cfg.SEED = seed
     merge_pairs(cfg, args.opts or [])
     cfg.freeze()
     return cfg
+
+
+def _resumed(cfg: CfgNode, folder: str) -> bool:
+    """Merge the settings of the run in a folder, if something there says which they are."""
+    if not Path(folder).is_dir():
+        raise MissingFile(f"--resume {folder}: there is no such folder")
+    cfg.OUTPUT_DIR = folder
+    settings = unfinished.settings_in(Path(folder))
+    known = identity.flat(cfg).keys() - identity.START
+    pairs = [(key, value) for key, value in identity.flat(settings or {}).items() if key in known]
+    for key, value in pairs:
+        cfg.merge_from_list([key, repr(value) if isinstance(value, str) else value])
+    return settings is not None
 
 
 def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:

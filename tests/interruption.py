@@ -32,7 +32,7 @@ def touched(event, arguments):
         return
     if action != "hold":
         verb, whom = action.split()
-        number = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}[verb]
+        number = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}[verb]
         os.kill({"run": os.getpid(), "launcher": os.getppid()}[whom], number)
     time.sleep(600)  # for the end to come
 
@@ -48,8 +48,8 @@ def at_touch(
 
     Args:
         folder: only what is below it counts.
-        action: "kill" or "interrupt", and "run" or "launcher" (who has started the run); or "hold", where the
-            test does something to it.
+        action: "kill", "interrupt" or "terminate", and "run" or "launcher" (who has started the run); or "hold",
+            where the test does something to it.
         mark: a file that is made at that moment. Where it is there already, nothing happens.
         program: what is a run: Python with this file.
     """

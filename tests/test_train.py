@@ -1,7 +1,12 @@
 """train.py as a user meets it: what it leaves, what it says of wrong input, how it goes on after an interruption."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +16,7 @@ import torch
 
 import train
 from runs.record import read_record
+from tests.conftest import ROOT
 from tests.interruption import at_touch
 
 
@@ -113,7 +119,290 @@ def test_a_finished_run_of_other_settings_is_an_error(run_train, short_run, tmp_
     ended.assert_wrong_input(str(tmp_path / "run"), f"{other[0]}: ", f"-> {other[1]}", "TRAIN.OVERWRITE True")
 
 
+def test_an_overwrite_that_cannot_begin_loses_nothing(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    before = everything_in(tmp_path / "run")
+    ended = run_train(*short_run, "TRAIN.OVERWRITE", True, "MODEL.BACKBONE.NAME", "ViT-B16")
+    ended.assert_wrong_input("'ViT-B16'")
+    assert everything_in(tmp_path / "run") == before
+
+
+def test_an_interrupted_overwrite_goes_on_and_keeps_the_old_run_until_its_end(
+    run_train, short_run, tmp_path, interrupted
+):
+    folder, again = tmp_path / "run", [*short_run, "TRAIN.OVERWRITE", True]
+    run_train(*short_run)
+    first, log = read_record(folder), (folder / "log.txt").read_text()
+    interrupted(epoch=1)
+    ended = run_train(*again)
+    assert ended.code == 130
+    assert not (folder / "result.json").exists()
+    assert json.loads((folder / ".replaced" / "replaced.json").read_text()) == first
+    assert list(folder.glob(".replaced/*/model.pth.tar-2"))
+    assert (folder / ".replaced" / "log.txt").read_text() == log
+    assert collect_nothing(folder)
+
+    interrupted(never=True)
+    ended = run_train(*again)
+    assert (ended.code, ended.err) == (0, "")
+    assert "epoch [1/2]" not in ended.out
+    assert read_record(folder)["metrics"] == first["metrics"]
+    assert not (folder / ".replaced").exists()
+
+
+def test_an_interrupted_overwrite_can_be_begun_anew_with_other_settings(
+    run_train, short_run, tmp_path, interrupted
+):
+    folder = tmp_path / "run"
+    run_train(*short_run)
+    first = read_record(folder)
+    interrupted(epoch=1)
+    assert run_train(*short_run, "TRAIN.OVERWRITE", True, "OPTIM.LR", 0.5).code == 130
+    assert run_train(*short_run, "TRAIN.OVERWRITE", True).code == 130
+    assert json.loads((folder / ".replaced" / "replaced.json").read_text()) == first
+    interrupted(never=True)
+    run_train(*short_run)  # it goes on without the setting, too
+    assert read_record(folder)["config"]["OPTIM"]["LR"] == first["config"]["OPTIM"]["LR"]
+    assert not (folder / ".replaced").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_model_that_is_tested_is_never_removed(run_train, short_run, tmp_path, overwrite):
+    run_train(*short_run)
+    before = everything_in(tmp_path / "run")
+    ended = run_train(
+        "--eval-only", "--model-dir", tmp_path / "run", *short_run, "TRAIN.OVERWRITE", overwrite
+    )
+    ended.assert_wrong_input(str(tmp_path / "run"), "the run whose model is tested", f"{tmp_path}/run_eval")
+    assert everything_in(tmp_path / "run") == before
+
+
+def test_a_repeated_evaluation_leaves_checkpoints_alone(run_train, short_run, tmp_path):
+    """As of a folder into which somebody has put a release's checkpoint."""
+    run_train(*short_run)
+    shutil.copytree(
+        next((tmp_path / "run").glob("*/model.pth.tar-2")).parent, tmp_path / "got" / "prompt_learner"
+    )
+    evaluation = [
+        "--eval-only",
+        "--model-dir",
+        tmp_path / "got",
+        *changed(short_run, output_dir=tmp_path / "got"),
+    ]
+    assert run_train(*evaluation).code == 0
+    assert run_train(*evaluation, "TRAIN.OVERWRITE", True).code == 0
+    assert (tmp_path / "got" / "prompt_learner" / "model.pth.tar-2").exists()
+    assert read_record(tmp_path / "got")["kind"] == "eval"
+    assert not (tmp_path / "got" / ".replaced").exists()
+
+
+def test_a_finished_run_is_the_same_however_its_data_folder_is_written(
+    run_train, short_run, tmp_path, data_root
+):
+    run_train(*short_run)
+    written = os.path.relpath(data_root, ROOT) + "/"
+    ended = run_train(*changed(short_run, root=written), "DATALOADER.NUM_WORKERS", 1)
+    assert ended.out.startswith("Already finished: ")
+
+
+def test_what_a_finished_run_has_not_left_is_another_run(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    run_train(*short_run, "TRAIN.CHECKPOINT_FREQ", 1).assert_wrong_input("TRAIN.CHECKPOINT_FREQ: 0 -> 1")
+
+
+def test_everybody_may_read_the_record(run_train, short_run, tmp_path):
+    before = os.umask(0o022)
+    try:
+        run_train(*short_run)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "run" / "result.json").stat().st_mode) == 0o644
+
+
+def test_a_folder_in_which_another_process_works(run_train, short_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    with another_process_in(tmp_path / "run") as process:
+        ended = run_train(*short_run)
+        ended.assert_wrong_input(
+            str(tmp_path / "run"), f"process {process} on {socket.gethostname()} since 20"
+        )
+    assert run_train(*short_run).code == 0
+
+
+# A model to test
+
+
+@pytest.mark.parametrize("given", ["prompt_learner", "prompt_learner/model.pth.tar-2"])
+def test_a_checkpoint_instead_of_its_run(run_train, short_run, tmp_path, given):
+    run_train(*short_run)
+    (tmp_path / "run" / "prompt_learner" / "model.pth.tar-old2").write_text("")  # somebody's own
+    evaluation = ["--eval-only", "--model-dir", tmp_path / "run" / given]
+    ended = run_train(*evaluation, *changed(short_run, output_dir=tmp_path / "eval"))
+    assert (ended.code, ended.err) == (0, "")
+    record = read_record(tmp_path / "eval")
+    assert record["model_dir"] == str(tmp_path / "run")
+    assert record["load_epoch"] == (2 if "pth" in given else None)
+
+
+def test_a_learner_without_a_model_is_not_tested(run_train, short_run, tmp_path):
+    run_train("--eval-only", *short_run).assert_wrong_input("CoOp, which learns", "--model-dir")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_learns_nothing_and_what_is_loaded_is_tested(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    evaluation = ["--eval-only", *changed(short_run, output_dir=tmp_path / "eval")]
+    [checkpoint] = (tmp_path / "run").glob("*/model.pth.tar-2")
+    assert run_train(*evaluation, "MODEL.INIT_WEIGHTS", checkpoint).code == 0
+    zeroshot = changed(
+        short_run,
+        output_dir=tmp_path / "zero",
+        trainer="ZeroshotCLIP",
+        config_file="configs/trainers/ZeroshotCLIP/mini.yaml",
+    )
+    assert run_train("--eval-only", *zeroshot).code == 0
+
+
 # Interruptions
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    """All files, but for tensorboard's, which are written when they like."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def collect_nothing(folder: Path) -> bool:
+    """Whether a report finds no result there."""
+    return not list(folder.rglob("result.json"))
+
+
+@contextlib.contextmanager
+def another_process_in(folder: Path):
+    """A process that holds the folder; yields its number."""
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from runs.lock import only_one\n"
+    program += "with only_one(pathlib.Path(sys.argv[2])): print(flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", program, str(ROOT), str(folder)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """`interrupted(epoch=1)`: from here on Ctrl-C comes in the first step of the second epoch; or never."""
+    from trainers.base import PromptTrainer
+
+    plain = PromptTrainer.forward_backward
+
+    def interrupted(epoch: int = 0, never: bool = False) -> None:
+        def forward_backward(self, batch):
+            if not never and (self.epoch, self.batch_idx) == (epoch, 0):
+                signal.raise_signal(signal.SIGINT)
+            return plain(self, batch)
+
+        monkeypatch.setattr(PromptTrainer, "forward_backward", forward_backward)
+
+    return interrupted
+
+
+def test_ctrl_c_in_an_epoch_says_where_and_goes_on_there(run_train, short_run, tmp_path, interrupted):
+    assert run_train(*changed(short_run, output_dir=tmp_path / "straight")).code == 0
+    interrupted(epoch=1)
+    ended = run_train(*short_run)
+    assert ended.code == 130
+    assert ended.err == (
+        "interrupted: in epoch 2 of 2, batch 1 of 2; continue with the same command and "
+        f"--resume {tmp_path / 'run'}\n"
+    )
+    interrupted(never=True)
+    ended = run_train("--resume", tmp_path / "run")  # and nothing else
+    assert (ended.code, ended.err) == (0, "")
+    assert "epoch [2/2] batch [1/2]" not in ended.out
+    straight, resumed = (
+        torch.load(next((tmp_path / name).glob("*/model.pth.tar-2")))["state_dict"]["context.ctx"]
+        for name in ("straight", "run")
+    )
+    assert torch.equal(straight, resumed)
+    record = read_record(tmp_path / "run")
+    assert record["metrics"] == read_record(tmp_path / "straight")["metrics"]
+    assert (record["seed"], record["config"]["OPTIM"]["MAX_EPOCH"]) == (1, 2)
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert run_train("--resume", tmp_path / "run").out.startswith("Already finished: ")
+
+
+def test_other_arguments_than_the_resumed_runs_are_an_error(run_train, short_run, tmp_path, interrupted):
+    interrupted(epoch=1)
+    run_train(*short_run)
+    run_train("--resume", tmp_path / "run", "--seed", 2).assert_wrong_input("SEED: 1 -> 2")
+    run_train("--resume", tmp_path / "run", "OPTIM.LR", 0.5).assert_wrong_input("OPTIM.LR: ", "-> 0.5")
+
+
+@pytest.mark.parametrize("change", [["--seed", 2], ["--dataset-config-file", "configs/datasets/shapes.yaml"]])
+def test_a_finished_run_is_not_resumed_as_another(run_train, short_run, tmp_path, change):
+    run_train(*short_run)
+    before = everything_in(tmp_path / "run")
+    changes = {change[0].strip("-").replace("-", "_"): change[1], "output_dir": tmp_path / "other"}
+    ended = run_train("--resume", tmp_path / "run", *changed(short_run, **changes))
+    ended.assert_wrong_input(str(tmp_path / "run"), "holds a finished run with other settings")
+    assert everything_in(tmp_path / "run") == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_checkpoints_of_unknown_settings_make_no_record(run_train, short_run, tmp_path):
+    run_train(*short_run)
+    (tmp_path / "run" / "result.json").unlink()
+    ended = run_train(*short_run)
+    ended.assert_wrong_input(str(tmp_path / "run"), "with which settings")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def clip_file(path: Path, seed: int) -> Path:
+    """A random CLIP as wide as the bundled model."""
+    from safetensors.torch import save_file
+
+    from tests.clip import tiny
+
+    save_file(tiny.state_dict(layers=1, seed=seed), path)
+    return path
+
+
+def test_other_weights_in_the_same_file_do_not_continue_a_run(run_train, short_run, tmp_path, interrupted):
+    weights = clip_file(tmp_path / "clip.safetensors", seed=0)
+    arguments = [*short_run, "MODEL.BACKBONE.NAME", weights]
+    interrupted(epoch=1)
+    assert run_train(*arguments).code == 130
+    interrupted(never=True)
+    clip_file(weights, seed=1)
+    ended = run_train(*arguments)
+    ended.assert_wrong_input(str(tmp_path / "run"), "other weights or data (backbone weights: ")
+    clip_file(weights, seed=0)
+    assert run_train(*arguments).code == 0
+
+
+def test_another_draw_does_not_continue_a_run(run_train, short_run, tmp_path, tiny_eurosat, interrupted):
+    arguments = on_eurosat(short_run, tiny_eurosat)
+    interrupted(epoch=1)
+    assert run_train(*arguments).code == 130
+    [draw] = (tiny_eurosat / "eurosat" / "split_fewshot").glob("*.json")
+    split = json.loads((tiny_eurosat / "eurosat" / "split_zhou_EuroSAT.json").read_text())
+    drawn = json.loads(draw.read_text())
+    [other] = [item for item in split["train"] if item[1] == 0 and item not in drawn["train"]][:1]
+    drawn["train"] = [other if item[1] == 0 else item for item in drawn["train"]]
+    draw.write_text(json.dumps(drawn))
+    run_train(*arguments).assert_wrong_input("training images: ")
+
+
+def test_sigterm_saves_where_it_is(root, short_run, tmp_path):
+    environment = at_touch(5, tmp_path / "run", "terminate run", tmp_path / "terminated", "resume.pth.tar")
+    ran = run_program(root, [*short_run, "TRAIN.RESUME_INTERVAL", 0.0], environment)
+    assert ran.returncode == 143
+    assert ran.stderr == (
+        f"terminated: in epoch 2 of 2; continue with the same command and --resume {tmp_path / 'run'}\n"
+    )
+    assert torch.load(tmp_path / "run" / "resume.pth.tar")["epoch"] == 2
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
@@ -150,7 +439,7 @@ def test_an_unfinished_run_of_other_settings_is_an_error(root, run_train, short_
     environment = at_touch(3, folder, "kill run", tmp_path / "killed", "resume.pth.tar")
     assert run_program(root, short_run, environment).returncode == -signal.SIGKILL
     ended = run_train(*short_run, "OPTIM.LR", 0.5)
-    ended.assert_wrong_input(str(folder / "resume.pth.tar"), "OPTIM.LR: ", " -> 0.5", "another output folder")
+    ended.assert_wrong_input(str(folder), "OPTIM.LR: ", " -> 0.5", "another output folder")
     assert run_train(*short_run).code == 0
 
 

@@ -71,8 +71,8 @@ def test_equal_runs_pass():
     ("other", "words"),
     [
         (trainer(SEED=2), "SEED: 1 -> 2"),
-        (trainer(images=("a.png", "c.png")), "images and classes: "),
-        (trainer(backbone="4567"), "backbone: 0123 -> 4567"),
+        (trainer(images=("a.png", "c.png")), "training images: "),
+        (trainer(backbone="4567"), "backbone weights: 0123 -> 4567"),
     ],
 )
 def test_all_processes_name_the_one_that_differs(other, words):

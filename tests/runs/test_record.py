@@ -3,7 +3,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from runs.record import SCHEMA, differing_settings, read_record, write_record
+from runs.record import SCHEMA, differing_settings, other_run, read_record, write_record
 
 RECORD = {
     "schema": SCHEMA,
@@ -56,6 +56,48 @@ def test_no_record_names_the_place(tmp_path):
         read_record(tmp_path)
 
 
-def test_differing_settings_are_those_that_change_the_result():
+def test_differing_settings_are_all_but_how_a_run_is_started():
     config = {"SEED": 1, "OUTPUT_DIR": "b", "OPTIM": {"LR": 0.2, "STEPSIZE": (10,)}, "NEW": True}
     assert differing_settings(RECORD, config) == ["OPTIM.LR: 0.1 -> 0.2"]
+
+
+def asked(**changes):
+    return {"SEED": 1, "OUTPUT_DIR": "b", "OPTIM": {"LR": 0.1, "STEPSIZE": (10,)}, **changes}
+
+
+def test_a_record_is_of_the_run_that_is_asked_for():
+    assert other_run(RECORD, asked(), "train") == []
+    assert other_run(RECORD, asked(SEED=2), "train") == ["SEED: 1 -> 2"]
+    assert other_run(RECORD, asked(), "eval", "model", 3) == [
+        "kind: train -> eval",
+        "model_dir: None -> model",
+        "load_epoch: None -> 3",
+    ]
+
+
+def test_a_model_is_the_same_however_its_folder_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record = {**RECORD, "kind": "eval", "model_dir": "run/"}
+    assert other_run(record, asked(), "eval", str(tmp_path / "run")) == []
+    assert other_run(record, asked(), "eval", "run2") == ["model_dir: run/ -> run2"]
+
+
+def test_how_much_is_scored_at_once_counts_where_it_decides_results():
+    config = {"SEED": 1, "DATALOADER": {"TEST": {"BATCH_SIZE": 100}}, "TEST": {"CLASS_CHUNK": 0}}
+    other = {"SEED": 1, "DATALOADER": {"TEST": {"BATCH_SIZE": 50}}, "TEST": {"CLASS_CHUNK": 10}}
+    record = {**RECORD, "config": config, "inputs": {"processes": 1}}
+    assert other_run(record, other, "train", processes=2) == []
+    record["scores_batches"] = True
+    assert other_run(record, other, "train", processes=2) == [
+        "DATALOADER.TEST.BATCH_SIZE: 100 -> 50",
+        "TEST.CLASS_CHUNK: 0 -> 10",
+        "processes: 1 -> 2",
+    ]
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_older_records_are_read(tmp_path, schema):
+    older = {**RECORD, "schema": schema}
+    write_record(older, tmp_path)
+    assert read_record(tmp_path) == older
+    assert other_run(older, asked(), "train") == []
