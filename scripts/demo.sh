@@ -3,7 +3,7 @@
 #
 #   bash scripts/demo.sh [--fresh] [--data NAME] [--output FOLDER] [KEY VALUE ...]
 #
-# Finished runs are kept; --fresh does them again. --data takes one of configs/datasets/ instead of the bundled
+# Finished runs with the same settings are kept, others an error; --fresh does them again. --data takes one of configs/datasets/ instead of the bundled
 # ones. KEY VALUE pairs go to train.py, e.g. OPTIM.MAX_EPOCH 5.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=environment.sh
@@ -37,10 +37,6 @@ export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 for dataset in "${datasets[@]}"; do
     for trainer in ZeroshotCLIP CoOp MMTPA; do
         folder="$output/$dataset/$trainer"
-        if [[ "$fresh" == False && -f "$folder/result.json" ]]; then
-            echo "$trainer on $dataset: finished before (--fresh does it again)"
-            continue
-        fi
         printf '\n=== %s on %s, 16 shots\n' "$trainer" "$dataset"
         "$PYTHON" train.py --root data --seed 1 --trainer "$trainer" \
             --dataset-config-file "configs/datasets/$dataset.yaml" \

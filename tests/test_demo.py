@@ -46,6 +46,6 @@ def test_the_demo_runs_and_runs_again_at_once(root, tmp_path):
     assert "Installing" not in first
 
     second = run_demo(root, tmp_path)
-    assert second.count("finished before") == 3
+    assert second.count("Already finished: ") == 3
     assert "Evaluate" not in second
     assert second[second.index("Few-shot learning, mini\n") :] == table

@@ -27,7 +27,7 @@ from tools.launching.estimate import Estimate, duration
 from tools.launching.grid import PROTOCOLS, Grid, check_protocol, expand
 from tools.launching.local import Local, slots, visible_gpus
 from tools.launching.protocols import SOURCE, Run, as_typed
-from tools.launching.state import finished
+from tools.launching.state import finished, settings
 from tools.launching.status import Status, name_of
 
 
@@ -122,6 +122,12 @@ def states(runs: list[Run], output: Path) -> tuple[set[str], dict[Run, str]]:
     return done, foreign
 
 
+def check_settings(runs: list[Run]) -> None:
+    """ValueError where a run's KEY VALUE pairs are not those of its method and data set."""
+    for run in {(run.trainer, run.config, run.dataset, run.step): run for run in runs}.values():
+        settings(run)
+
+
 def earlier_runs(output: Path) -> Estimate:
     """What the records below `output` tell of how long runs take; unreadable ones are left out."""
     estimate = Estimate()
@@ -157,6 +163,8 @@ def main() -> None:
     data, output = args.root.expanduser().absolute(), args.output.expanduser().absolute()
     grid = grid_of(args)
     runs = expand(grid)
+    if grid.settings:
+        check_settings(runs)
     done, foreign = states(runs, output)
     if args.executor == "slurm":
         from tools.launching.slurm import Slurm
@@ -188,8 +196,9 @@ def main() -> None:
     check_room(output)
     status = Status(runs, done, estimate, at_a_time)
     for run, reason in foreign.items():
-        status.waiting.remove(run)
-        status.fail(run, reason)
+        if run in status.waiting:  # else it tests the model of one before it
+            status.waiting.remove(run)
+            status.fail(run, reason)
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         executor.execute(status)

@@ -1,5 +1,6 @@
 """Folders of records as train.py leaves them, with accuracies of one's choice."""
 
+import ast
 import itertools
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -30,7 +31,7 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
         place = config
         for section in sections:
             place = place.setdefault(section, {})
-        place[name] = value
+        place[name] = _read(value)
     record = {
         "schema": SCHEMA,
         "kind": "eval" if run.evaluates else "train",
@@ -68,3 +69,11 @@ def leave(output: Path, run: Run, accuracy: float | None, **changes: Any) -> Pat
     }
     (output / run.folder).mkdir(parents=True, exist_ok=True)
     return write_record(record, output / run.folder)
+
+
+def _read(value: str) -> Any:
+    """A value of the command line, as yacs reads it."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from tests.interruption import at_touch
+from tests.tools.outputs import leave
+from tools.launching import protocols
+from tools.launching.protocols import Cell
 
 KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
 # At which touch of its folder, at most, a run is killed. Beginning takes 12, each epoch two at least, so no
@@ -60,7 +63,7 @@ def results(output):
     found = {}
     for path in output.rglob("result.json"):
         record = json.loads(path.read_text())
-        for key in ("time", "peak_memory", "hardware", "versions", "config", "model_dir"):
+        for key in ("time", "peak_memory", "hardware", "versions", "config", "model_dir", "model"):
             record.pop(key)
         weights = {
             f"{checkpoint.name} {name}": tensor.tolist()
@@ -137,6 +140,29 @@ def test_a_folder_with_something_else_is_listed_and_left_alone(start, tmp_path):
     assert "1 run failed:\n  fewshot CoOp/mini handwritten_digits 1 shots seed 1: " in out
     assert f"{folder / 'result.json'} is cut off" in out
     assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+def test_runs_of_other_settings_are_named_and_neither_used_nor_overwritten(start, tmp_path):
+    """A smoke test's remains, both of the model and of its test; the rest of the grid goes on."""
+    cell = Cell("CoOp", "mini", "shapes", 1, 1, ("OPTIM.MAX_EPOCH", "2"))
+    runs = [*protocols.base2new_train(cell), *protocols.base2new_test(cell)]
+    paths = [leave(tmp_path / "out", run, 60.0, backbone="mini") for run in runs]
+    before = [path.read_bytes() for path in paths]
+    code, out, err = ended(start(tmp_path / "out", "base2new", datasets=("shapes", "handwritten_digits")))
+    assert (code, err) == (1, "")
+    assert "base2new: 4 runs, 0 done, 4 to do" in out
+    assert "2 runs failed:" in out
+    assert f"{paths[0].parent} holds a finished run with other settings (OPTIM.MAX_EPOCH: 2 -> 1)" in out
+    assert [path.read_bytes() for path in paths] == before
+    assert len(results(tmp_path / "out" / "base2new" / "test_new" / "handwritten_digits")) == 1
+
+
+def test_wrong_settings_stop_it_before_anything_starts(start, tmp_path):
+    code, out, err = ended(start(tmp_path / "out", "fewshot", epochs="1.5"))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: command line: OPTIM.MAX_EPOCH ")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):

@@ -69,9 +69,12 @@ class RunProcess:
     def poll(self) -> int | None:
         """The exit code, None while it runs. A run that has ended well but left no record has code 1."""
         code = self._process.poll()
-        if code == 0 and finished(self.run, self.output) is None:
+        if code != 0:
+            return code
+        try:
+            return 0 if finished(self.run, self.output) else 1
+        except ValueError:  # of another run
             return 1
-        return code
 
     def wait(self) -> int:
         """Wait for the exit code, which is as `poll` says."""

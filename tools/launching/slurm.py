@@ -39,9 +39,12 @@ class Job:
         """Returns why runs failed, by their folders."""
         failed: dict[str, str] = {}
         for run in self.runs:
-            if run.tests in failed or finished(run, self.output):
-                continue
-            reason = self._run(run)
+            try:
+                if run.tests in failed or finished(run, self.output):
+                    continue
+                reason = self._run(run)
+            except ValueError as error:  # something else is in its folder
+                reason = str(error)
             if reason:
                 failed[run.folder] = reason
         return failed
@@ -169,7 +172,7 @@ class Slurm:
         for run in chain.runs:
             if run.folder in status.done or run in status.failed:
                 continue
-            record = finished(run, self.output)
+            record = self._finished(run)
             if record:
                 status.finish(run, record)
                 continue
@@ -179,6 +182,12 @@ class Slurm:
                 status.running.pop(run)
                 status.waiting.append(run)
             return
+
+    def _finished(self, run: Run) -> dict[str, Any] | None:
+        try:
+            return finished(run, self.output)
+        except ValueError:  # something else is in its folder: the job says so
+            return None
 
     def _ended(self, job: Any, chain: Job, status: Status) -> None:
         """Tell what became of the runs of a job that is not in the queue any more."""
@@ -191,7 +200,7 @@ class Slurm:
         for run in chain.runs:
             if run.folder in status.done or run in status.failed:
                 continue
-            record = finished(run, self.output)
+            record = self._finished(run)
             if record:
                 status.finish(run, record)
                 continue

@@ -9,32 +9,14 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
-from runs.record import FILE_NAME, differing_settings, read_record
+from foundation.identity import NOT_OF_THE_RESULT, differences
+from runs.record import FILE_NAME, read_record
 from tools.launching.state import setting
 
-# Settings that do not make another method of a trainer.
-NOT_OF_THE_METHOD = {
-    "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST.BATCH_SIZE",
-    "MODEL.TEXT_CHUNK",
-    "MODEL.TEXT_MEMORY",
-    "TEST.CLASS_CHUNK",
-    "TEST.FEATURE_CACHE",
-    "TEST.PER_CLASS_RESULT",
-    "TEST.COMPUTE_CMAT",
-    "TEST.TOP_K",
-    "TRAIN.CHECKPOINT_FREQ",
-    "TRAIN.COMPILE",
-    "TRAIN.CUDA_GRAPH",
-    "TRAIN.FEATURE_CACHE",
-    "TRAIN.PRINT_FREQ",
-    "TRAIN.RESUME_INTERVAL",
-    "USE_CUDA",
-}
 # Settings that an evaluation of a loaded model has, and that say nothing of it.
 OF_TRAINING = ("SEED", "DATASET.NUM_SHOTS", "OPTIM.", "TRAIN.", "DATALOADER.TRAIN")
 OWN_IMAGES = "ImageFolder"
+NOT_OF_THE_METHOD = NOT_OF_THE_RESULT | {"DATASET.ROOT"}  # the folder of own images makes another data set
 SUBSETS = {"all": "all classes", "base": "the base classes", "new": "the new classes"}
 
 
@@ -378,9 +360,11 @@ def _varying(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> set[str]
         difference.partition(":")[0]
         for a, b in pairs
         if a is not b
-        for difference in differing_settings(a, b["config"])
+        for difference in differences(
+            a["config"], b["config"], NOT_OF_THE_METHOD, a.get("scores_batches", False)
+        )
     }
-    return found - NOT_OF_THE_METHOD
+    return found
 
 
 def _loaded(result: Result) -> int | None:

@@ -66,7 +66,7 @@ def test_a_run_of_another_launcher_is_waited_for(tmp_path):
     console.parent.mkdir(parents=True)
 
     def other_launcher(file):
-        leave(tmp_path, run, 60.0)
+        leave(tmp_path, run, 60.0, backbone="mini")
         file.close()  # and with it the lock
 
     file = console.open("ab")

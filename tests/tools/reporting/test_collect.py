@@ -2,12 +2,11 @@ import json
 
 import pytest
 
-from dassl.engine import resume
-from runs.record import NOT_OF_THE_RUN, SCHEMA
+from runs.record import SCHEMA
 from tests.tools.outputs import leave
 from tools.launching import protocols
 from tools.launching.protocols import Cell
-from tools.reporting.collect import NOT_OF_THE_METHOD, collect, mixtures
+from tools.reporting.collect import collect, mixtures
 
 CELL = Cell("CoOp", "vit_b16", "dtd", 1)
 SETTINGS = {"OPTIM.LR": "0.1"}
@@ -375,7 +374,3 @@ def test_uncommitted_changes_are_named(tmp_path):
     leave(tmp_path, protocols.fewshot(cell())[0], 60.0, versions={"commit": "abc-dirty"})
     (warning,) = mixtures(collect([tmp_path])[0])
     assert "uncommitted changes" in warning
-
-
-def test_one_opinion_of_which_settings_change_a_result():
-    assert NOT_OF_THE_METHOD | set(NOT_OF_THE_RUN) == resume.NOT_OF_THE_RESULT
