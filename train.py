@@ -189,8 +189,11 @@ def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None)
 def _how_to_continue(folder: Path, trainer: Any) -> str:
     where = f"in epoch {trainer.epoch + 1} of {trainer.max_epoch}"
     resume_file = getattr(trainer, "_resume_file", None)  # the original Dassl has none
-    if resume_file is not None and resume_file.within:
-        where += f", batch {resume_file.batches_done} of {trainer.num_batches}"
+    if resume_file is not None and resume_file.epoch_start is not None:
+        if resume_file.within:
+            where += f", batch {resume_file.batches_done} of {trainer.num_batches}"
+        elif resume_file.epoch_start["epoch"] == trainer.epoch < trainer.max_epoch:
+            where += ", which begins anew"
     if can_continue(folder):
         return f"{where}; continue with the same command and --resume {folder}"
     return f"{where}, nothing saved yet; start the same command again"

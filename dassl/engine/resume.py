@@ -57,7 +57,7 @@ class ResumeFile:
         self.written_at, self.seconds_to_write = -math.inf, 0.0
         self.random_states: dict[str, Any] | None = None
         self.epoch_start: dict[str, Any] | None = None  # the state then
-        self.within: dict[str, Any] | None = None  # the state after some of the epoch's batches
+        self._within: dict[str, Any] | None = None  # the state after some of an epoch's batches
         self._saved = False  # whether the file holds these two
 
     def load(self, directory: str) -> int | None:
@@ -92,7 +92,7 @@ class ResumeFile:
 
         self._take_over_best_model(directory)
         self.random_states = state["random"]
-        self.within = state.get("within")  # older files have none
+        self._within = state.get("within")  # older files have none
         if state["epoch"]:
             trainer._note_good(state["epoch"], path)
         return state["epoch"]
@@ -116,6 +116,13 @@ class ResumeFile:
         self.epoch_start, self._saved = state, False
 
     @property
+    def within(self) -> dict[str, Any] | None:
+        """The state after some batches of the epoch, where one is kept."""
+        # That of an epoch that is over may still be here: an interruption can come between any two statements.
+        start, within = self.epoch_start, self._within
+        return within if start and within and within["epoch"] == start["epoch"] else None
+
+    @property
     def batches_done(self) -> int:
         """How many batches of the epoch that begins were done before the run was interrupted."""
         return self.within["batches"] if self.within else 0
@@ -129,7 +136,8 @@ class ResumeFile:
     def note_batches(self, batches: int) -> None:
         """Keep the state after that many of the epoch's batches, for ``save``."""
         if self.epoch_start is not None and has_finite_weights(self.trainer):
-            self.within, self._saved = {"batches": batches, **self._state()}, False
+            within = {"epoch": self.epoch_start["epoch"], "batches": batches, **self._state()}
+            self._within, self._saved = within, False
 
     def is_overdue(self) -> bool:
         """Whether the file should be written though the epoch has not ended."""
@@ -139,7 +147,6 @@ class ResumeFile:
     def epoch_done(self) -> None:
         """To be called after each epoch."""
         trainer = self.trainer
-        self.within = None
         if not has_finite_weights(trainer):
             self.epoch_start = None
             return
