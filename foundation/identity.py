@@ -93,16 +93,6 @@ def same_path(one: str, other: str) -> bool:
     return one == other or bool(one and other and _path(one) == _path(other))
 
 
-def dataset_name(config: Mapping[str, Any]) -> str:
-    """The data set's name; of one's own images with the folder (and the list), as "ImageFolder flowers"."""
-    section = config.get("DATASET", {})
-    name = section.get("NAME", "")
-    if name not in OWN_IMAGES:
-        return name
-    parts = os.path.basename(_path(section.get("ROOT", ""))), section.get("IMAGE_FOLDER", {}).get("CSV", "")
-    return " ".join([name, *filter(None, parts)])
-
-
 def inputs(trainer: Any) -> dict[str, Any]:
     """Short hashes of what a trainer was built from and its settings only name; for messages by what they are.
 

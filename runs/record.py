@@ -6,8 +6,8 @@ trainer, dataset, backbone, seed, shots
 model_dir, load_epoch  of an evaluation: the folder of the run whose model it tests, "" and null otherwise
 model                  of an evaluation, of the run in model_dir: trainer, dataset, subset, shots, seed, started;
                        null where that has left no record
-                       dataset is the name in the config; of one's own images with their folder, "ImageFolder flowers"
-config                 every setting, as nested dictionaries
+config                 every setting, as nested dictionaries; DATASET.ROOT, which tells folders of one's own images
+                       apart, absolute
 inputs                 hashes of what the settings only name: weights, images, class names (foundation/identity.py)
 scores_batches         whether results depend on the number of images and classes that are scored at once
 metrics                null where nothing was tested, else
@@ -64,14 +64,14 @@ def make_record(
         "schema": SCHEMA,
         "kind": kind,
         "trainer": cfg.TRAINER.NAME,
-        "dataset": identity.dataset_name(cfg),
+        "dataset": cfg.DATASET.NAME,
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "seed": cfg.SEED,
         "shots": cfg.DATASET.NUM_SHOTS,
         "model_dir": model_dir,
         "load_epoch": load_epoch,
         "model": about_model(model_dir),
-        "config": json.loads(json.dumps(cfg)),
+        "config": plain_config(cfg),
         "inputs": identity.inputs(trainer),
         "scores_batches": identity.scores_batches(trainer),
         "metrics": _metrics(trainer),
@@ -123,6 +123,14 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if missing:
         raise WrongInput(f"{path} is not the whole record of a run: {', '.join(sorted(missing))} missing")
     return record
+
+
+def plain_config(cfg: Any) -> dict[str, Any]:
+    """A config as JSON takes it, with the data root as it is known from any folder."""
+    config = json.loads(json.dumps(cfg))
+    root = config["DATASET"]["ROOT"]
+    config["DATASET"]["ROOT"] = os.path.abspath(os.path.expanduser(root)) if root else root
+    return config
 
 
 def about_model(model_dir: str | Path) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ as much, but the original Dassl (DASSL_PATH) has none that does.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,15 @@ from foundation import identity
 from foundation.atomic import atomic_write
 from foundation.errors import WrongInput
 from runs.record import FILE_NAME as RECORD
-from runs.record import read_record
+from runs.record import plain_config, read_record
 
 FILE_NAME = "run.json"
 
 
 def note(trainer: Any, folder: Path) -> None:
     """Say that `folder` holds the run that `trainer` does."""
-    config = json.loads(json.dumps(trainer.cfg))
-    root = config["DATASET"]["ROOT"]
-    config["DATASET"]["ROOT"] = os.path.abspath(os.path.expanduser(root)) if root else root
     noted = {
-        "config": config,
+        "config": plain_config(trainer.cfg),
         "inputs": identity.inputs(trainer),
         "scores_batches": identity.scores_batches(trainer),
     }

@@ -58,7 +58,8 @@ def test_a_run_leaves_log_checkpoint_and_record(run_train, short_run, tmp_path):
     assert [c["class"] for c in metrics["per_class"]][:3] == ["zero", "one", "two"]
     assert (record["kind"], record["trainer"], record["dataset"]) == ("train", "CoOp", "HandwrittenDigits")
     assert (record["seed"], record["shots"], record["config"]["OPTIM"]["MAX_EPOCH"]) == (1, 1, 2)
-    assert record["backbone_hash"]
+    assert os.path.isabs(record["config"]["DATASET"]["ROOT"])
+    assert record["backbone_hash"] == record["inputs"]["backbone weights"]
     assert record["few_shot_hash"]
     assert record["trainable_parameters"] == record["config"]["TRAINER"]["COOP"]["N_CTX"] * 128
     assert record["peak_memory"]["bytes"] > 2**26

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from foundation import identity
-from foundation.identity import dataset_name, differences, differing_inputs, inputs
+from foundation.identity import differences, differing_inputs, inputs
 
 CONFIG = {
     "SEED": 1,
@@ -74,8 +74,8 @@ def test_one_list_of_what_does_not_count_and_all_of_it_exists(root, monkeypatch)
     assert set(identity.OF_A_BATCH) <= identity.COMPUTING
 
 
-def own_images(root, csv=""):
-    return {"DATASET": {"NAME": "ImageFolder", "ROOT": root, "IMAGE_FOLDER": {"CSV": csv}}}
+def own_images(root):
+    return {"DATASET": {"NAME": "ImageFolder", "ROOT": root}}
 
 
 def test_the_folder_of_ones_own_images_is_the_data_set(tmp_path, monkeypatch):
@@ -84,9 +84,6 @@ def test_the_folder_of_ones_own_images_is_the_data_set(tmp_path, monkeypatch):
     assert differences(flowers, own_images(str(tmp_path / "flowers"))) == []
     assert differences(flowers, birds) == [f"DATASET.ROOT: flowers/ -> {tmp_path}/birds"]
     assert differences(own_images(""), birds) == []  # not given: the launcher's
-    assert dataset_name(flowers) == "ImageFolder flowers"
-    assert dataset_name(own_images("birds", "folds/2.csv")) == "ImageFolder birds folds/2.csv"
-    assert dataset_name(CONFIG) == "DTD"
 
 
 def trainer(root="/data", images=("a/1.png", "b/2.png"), names=("a", "b"), **attributes):

@@ -374,3 +374,17 @@ def test_uncommitted_changes_are_named(tmp_path):
     leave(tmp_path, protocols.fewshot(cell())[0], 60.0, versions={"commit": "abc-dirty"})
     (warning,) = mixtures(collect([tmp_path])[0])
     assert "uncommitted changes" in warning
+
+
+def test_the_test_batch_makes_another_method_where_it_decides_results(tmp_path):
+    for n, size in enumerate((50, 100)):
+        batch = {"DATALOADER": {"TEST": {"BATCH_SIZE": size}}}
+        run = protocols.fewshot(cell())[0]
+        path = leave(tmp_path / str(n), run, 60.0)
+        record = json.loads(path.read_text())
+        record["config"] |= batch
+        path.write_text(json.dumps(record))
+    assert {r.method for r in collect([tmp_path])[0]} == {"CoOp"}
+    for path in tmp_path.rglob("result.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "scores_batches": True}))
+    assert {r.method for r in collect([tmp_path])[0]} == {"CoOp (BATCH_SIZE 50)", "CoOp (BATCH_SIZE 100)"}
