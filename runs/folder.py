@@ -121,7 +121,7 @@ def is_overwritten(folder: Path) -> bool:
 
 
 def set_aside(folder: Path, kind: str, new: Collection[Path] = ()) -> None:
-    """Move what an earlier run has left in `folder` to `.replaced`: record, logs, curves, checkpoints.
+    """Move what an earlier run has left in `folder`, if anything, to `.replaced`: record, logs, curves, checkpoints.
 
     Of an unfinished run that was itself to replace another one, nothing is kept; that other one is. An evaluation
     (`kind` "eval") has no checkpoints.
@@ -153,7 +153,8 @@ def set_aside(folder: Path, kind: str, new: Collection[Path] = ()) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-    if kept and (folder / REPLACED).is_dir():
+    if kept:
+        (folder / REPLACED).mkdir(exist_ok=True)
         (folder / REPLACED / REPLACED_RECORD).touch()  # also where there was none: this is all of it
     logs = sorted(path for path in new if path.name.startswith("log.txt") and path.exists())
     if logs and not (folder / "log.txt").exists():

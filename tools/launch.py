@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 
+from foundation.errors import WrongInput
 from runs import ROOT, shipped
 from runs.errors import OneLineParser, clean_errors
 from runs.folder import check_room
@@ -29,6 +30,13 @@ from tools.launching.local import Local, slots, visible_gpus
 from tools.launching.protocols import SOURCE, Run, as_typed
 from tools.launching.state import finished, settings
 from tools.launching.status import Status, name_of
+
+# Settings of a run that are not for the user of a grid, and what to do instead.
+DECIDED_HERE = {
+    "OUTPUT_DIR": "every run of a grid has a folder of its own, below --output",
+    "RESUME": "what is unfinished continues by itself",
+    "TRAIN.OVERWRITE": "a grid overwrites nothing; move away the folders of runs that are to be done again",
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -81,6 +89,9 @@ def grid_of(args: argparse.Namespace) -> Grid:
         shipped.check_dataset(dataset)
     if len(args.opts) % 2:
         raise ValueError(f"--opts: {args.opts[-1]} has no value (KEY VALUE pairs)")
+    for key in args.opts[::2]:
+        if key in DECIDED_HERE:
+            raise WrongInput(f"--opts {key}: {DECIDED_HERE[key]}")
     for name, values in {"seeds": args.seeds, "shots": args.shots, "lengths": args.lengths}.items():
         if min(values or [1]) < (0 if name == "seeds" else 1):
             raise ValueError(f"--{name} {min(values)}: must be {0 if name == 'seeds' else 1} or more")

@@ -93,7 +93,8 @@ def main() -> None:
         raise ValueError(f"which step? One of: {', '.join(ARGUMENTS)}")
     data, output = folder_of("DATA", "data"), folder_of("OUTPUT", "output")
     for run in runs_of(sys.argv[1], sys.argv[2:]):
-        if finished(run, output):
+        again = dict(zip(run.settings[::2], run.settings[1::2])).get("TRAIN.OVERWRITE") == "True"
+        if not again and finished(run, output):
             print(f"Results are in {output / run.folder} already")
             continue
         command = run.command(data, output)

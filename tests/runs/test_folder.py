@@ -171,6 +171,15 @@ def test_remains_of_an_unfinished_run_do_not_come_back(tmp_path):
     assert files(tmp_path) == ["result.json"]
 
 
+def test_where_there_was_nothing_it_is_known_that_an_overwrite_has_begun(tmp_path):
+    set_aside(tmp_path, "train")
+    assert is_overwritten(tmp_path)
+    leave(tmp_path, ["result.json"])
+    assert not is_overwritten(tmp_path)
+    settle(tmp_path)
+    assert files(tmp_path) == ["result.json"]
+
+
 def test_a_run_is_known_by_its_checkpoints(tmp_path):
     leave(tmp_path, ["prompt_learner/model.pth.tar-5", "prompt_learner/model-best.pth.tar"])
     run, checkpoints = str(tmp_path), tmp_path / "prompt_learner"

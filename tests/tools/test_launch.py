@@ -12,6 +12,7 @@ import torch
 
 from tests.interruption import at_touch
 from tests.tools.outputs import leave
+from tools import launch
 from tools.launching import protocols
 from tools.launching.protocols import Cell
 
@@ -163,6 +164,13 @@ def test_wrong_settings_stop_it_before_anything_starts(start, tmp_path):
     assert err.startswith("error: command line: OPTIM.MAX_EPOCH ")
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("key", launch.DECIDED_HERE)
+def test_what_the_launcher_decides_is_not_for_its_user(key):
+    words = ["fewshot", "--trainers", "CoOp/mini", "--opts", key, "True"]
+    with pytest.raises(ValueError, match=f"--opts {key}: "):
+        launch.grid_of(launch.make_parser().parse_args(words))
 
 
 def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):

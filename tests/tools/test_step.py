@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from runs.record import read_record
+from tools import step
 from tools.step import ARGUMENTS, runs_of, usage
 
 FIRST = ["CoOp", "mini", "shapes", "1"]
@@ -44,10 +46,10 @@ def test_wrong_arguments_are_named(step, words, message):
 
 
 def test_every_step_has_a_script_that_says_how_it_is_called(root):
-    for step in ARGUMENTS:
-        script = (root / "scripts" / f"{step}.sh").read_text()
-        assert usage(step).replace("[SHOTS] [SOURCE]", "[SHOTS [SOURCE]]") in script
-        assert f'step.py" {step} ' in script
+    for name in ARGUMENTS:
+        script = (root / "scripts" / f"{name}.sh").read_text()
+        assert usage(name).replace("[SHOTS] [SOURCE]", "[SHOTS [SOURCE]]") in script
+        assert f'step.py" {name} ' in script
 
 
 def run_script(root, name, *words, **variables):
@@ -86,4 +88,20 @@ def test_base_to_new_by_its_scripts_from_another_folder(root, tmp_path, data_roo
     assert again.stdout.splitlines() == [f"Results are in {output}/base2new/test_new/{name} already"]
     other = run_script(root, "base2new_train", *cell, "OPTIM.MAX_EPOCH", 2, **folders)
     assert other.returncode == 2
-    assert "with OPTIM.MAX_EPOCH 1, not 2" in other.stderr
+    assert "OPTIM.MAX_EPOCH: 1 -> 2" in other.stderr
+
+
+def test_a_finished_run_is_done_again_where_that_is_asked_for(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setenv("OUTPUT", str(tmp_path))
+    monkeypatch.setattr(step, "finished", lambda run, output: {"kind": "train"})
+    monkeypatch.setattr(
+        step.subprocess, "run", lambda command, **_: (calls.append(command), SimpleNamespace(returncode=0))[1]
+    )
+    words = ["step", "fewshot", "CoOp", "mini", "shapes", "1", "1"]
+    monkeypatch.setattr(step.sys, "argv", words)
+    step.main()
+    assert not calls
+    monkeypatch.setattr(step.sys, "argv", [*words, "TRAIN.OVERWRITE", "True"])
+    step.main()
+    assert len(calls) == 1

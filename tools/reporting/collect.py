@@ -356,7 +356,7 @@ def _name_methods(results: list[Result]) -> None:
 
 def _varying(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> set[str]:
     """The settings that two records of one cell both have, with different values."""
-    found = {
+    return {
         difference.partition(":")[0]
         for a, b in pairs
         if a is not b
@@ -364,7 +364,6 @@ def _varying(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> set[str]
             a["config"], b["config"], NOT_OF_THE_METHOD, a.get("scores_batches", False)
         )
     }
-    return found
 
 
 def _loaded(result: Result) -> int | None:
