@@ -1,4 +1,4 @@
-"""Which implementation of the token transport serves a problem."""
+"""Which implementation of a transport serves a problem."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import warnings
 import torch
 from torch import Tensor
 
-from alignment.sinkhorn import SMALLEST_SCALING_EPS
-
 log = logging.getLogger(__name__)
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
@@ -22,11 +20,10 @@ def implementation_for(
     image_tokens: Tensor,
     text_tokens: Tensor,
     *,
-    eps: float = 0.1,
-    stop: str = "problem",
     wanted: str = "auto",
 ) -> str:
-    """``"fused"`` (one GPU kernel, ``alignment.fused``) or ``"plain"`` (torch, ``alignment.plain``).
+    """``"fused"`` (GPU kernels, ``alignment.fused``) or ``"plain"`` (torch, ``alignment.plain``) for token sets
+    (B, M, P, d) and (C, N, L, d).
 
     ``wanted="auto"`` takes the fused one on a CUDA device where it can, and says why not at the logging level
     DEBUG, or, where the reason is the installation or the size of the sets, in one warning.
@@ -36,43 +33,42 @@ def implementation_for(
     ValueError
         ``wanted="fused"`` and the problem cannot be solved by it, or an unknown ``wanted``.
     """
+    return choose("token", image_tokens, image_tokens.shape[2], text_tokens.shape[2], wanted)
+
+
+def choose(level: str, tensor: Tensor, rows: int, cols: int, wanted: str) -> str:
+    """Likewise for problems of rows x cols points on the device of ``tensor``, at the "token" or "prompt" level."""
     if wanted not in IMPLEMENTATIONS:
         raise ValueError(f"implementation is {wanted!r}, expected one of {', '.join(IMPLEMENTATIONS)}")
     if wanted == "plain":
         return "plain"
-    why_not = _why_not_asked(image_tokens, eps, stop)
+    why_not = None
+    if tensor.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        why_not = f"the tensors are on {tensor.device}, not on a CUDA device"
     if why_not is None:
-        why_not = _why_not_able(image_tokens, text_tokens)
+        why_not = _why_not_able(tensor, rows, cols)
         if why_not is not None and wanted == "auto":
-            _warn_once(f"token_transport takes the plain solver on {image_tokens.device}: {why_not}")
+            _warn_once(f"{level} transport takes the plain solver on {tensor.device}: {why_not}")
     if why_not is not None and wanted == "fused":
         raise ValueError(f"implementation 'fused' is not possible: {why_not}; 'auto' or 'plain' is")
-    log.debug("token transport: %s", "fused" if why_not is None else f"plain ({why_not})")
+    log.debug("%s transport: %s", level, "fused" if why_not is None else f"plain ({why_not})")
     return "fused" if why_not is None else "plain"
 
 
-def _why_not_asked(image_tokens: Tensor, eps: float, stop: str) -> str | None:
-    if image_tokens.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        return f"the features are on {image_tokens.device}, not on a CUDA device"
-    if stop == "release":
-        return "stop='release' couples problems"
-    if eps < SMALLEST_SCALING_EPS:
-        return f"eps {eps} < {SMALLEST_SCALING_EPS} needs logarithms"
-    return None
-
-
-def _why_not_able(image_tokens: Tensor, text_tokens: Tensor) -> str | None:
+def _why_not_able(tensor: Tensor, rows: int, cols: int) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
-    if image_tokens.is_cuda:
-        capability = torch.cuda.get_device_capability(image_tokens.device)
+    if (
+        tensor.is_cuda and torch.cuda.is_available()
+    ):  # a tensor may only claim to be on a GPU (FakeTensorMode)
+        capability = torch.cuda.get_device_capability(tensor.device)
         if capability < (8, 0):
             return f"compute capability {capability[0]}.{capability[1]} < 8.0"
-    from alignment import fused
+    from alignment.fused import sizes
 
-    return fused.unsupported(image_tokens.shape[2], text_tokens.shape[2])
+    return sizes.unsupported(rows, cols)
 
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    warnings.warn(message, RuntimeWarning, stacklevel=5)

@@ -54,12 +54,13 @@ def hierarchical_transport(
     text_points : (C, N, d) features of unit norm.
     image_tokens : (B, M, P, d) features of unit norm, or None.
     text_tokens : (C, N, L, d) features of unit norm, or None.
-    text_lengths : (C,) or (C, N) valid text tokens.
+    text_lengths : (C,) or (C, N) valid text tokens; best kept on the device of the tokens.
     beta : weight of the token level in the prompt cost.
     eps, max_iter, tol : of both levels.
     stop : of both levels; default ``"problem"`` in the paper variant and ``"release"`` in the other.
     normalize : scale all features to unit norm first.
-    memory, implementation : of the token level, as in ``token_transport``.
+    memory : of the token level, as in ``token_transport``.
+    implementation : ``"plain"``, ``"fused"`` or ``"auto"``, of both levels.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def hierarchical_transport(
                     **solver,
                 )
             cost = cost + beta * level
-        plan = prompt_plan(cost, **solver)
+        plan = prompt_plan(cost, implementation=implementation, **solver)
         return 1 - (plan * cost).sum((-2, -1)) if variant == "paper" else (plan * cosine).sum((-2, -1))
 
 

@@ -14,7 +14,7 @@ def valid_tokens(lengths: Tensor | None, shape: tuple[int, ...], device: torch.d
     """
     if lengths is None:
         return None
-    lengths = lengths.to(device)
+    lengths = _moved(lengths, device)
     if lengths.ndim == 1:
         lengths = lengths[:, None].expand(shape[:2])
     return torch.arange(shape[2], device=device) < lengths[..., None]
@@ -26,11 +26,23 @@ def marginals(
     """Masses of shape ``shape`` that sum to one along the last dimension: ``weights`` (default: all equal)
     on the valid tokens, zero on the others.
     """
+    if weights is None and valid is None:
+        return torch.full(shape, 1 / shape[-1], device=device)
     mass = (
-        torch.ones(shape, device=device)
-        if weights is None
-        else weights.to(device, torch.float32).expand(shape)
+        torch.ones(shape, device=device) if weights is None else _moved(weights, device).float().expand(shape)
     )
     if valid is not None:
         mass = mass * valid
     return mass / mass.sum(-1, keepdim=True)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """Lengths or weights on the device, without the host waiting for it."""
+    if values.device == device or device.type != "cuda" or not torch.cuda.is_available():
+        return values.to(device)
+    if torch.cuda.is_current_stream_capturing():
+        raise ValueError(
+            f"lengths or weights of shape {tuple(values.shape)} are on {values.device} while a CUDA graph is captured, "
+            f"which would read that memory again in every replay: move them to {device} before"
+        )
+    return values.pin_memory().to(device, non_blocking=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alignment import checks
+from alignment.choice import choose
 from alignment.marginals import marginals
 from alignment.sinkhorn import sinkhorn_plan
 
@@ -21,6 +22,7 @@ def prompt_plan(
     max_iter: int = 100,
     stop: str = "problem",
     tol: float = 1e-2,
+    implementation: str = "auto",
 ) -> Tensor:
     r"""Plans :math:`\arg\min_{T \in U(u, v)} \langle T, C \rangle - \epsilon H(T)` of dense costs, without
     gradient.
@@ -34,6 +36,8 @@ def prompt_plan(
     stop : ``"problem"``: each of the B x C problems stops by itself; ``"release"``: all together, by the
         mean change over the batch (MMTPA's and PLOT's released code: the result of an image depends on its
         batch mates); ``"fixed"``: ``max_iter`` iterations.
+    implementation : ``"plain"``, ``"fused"`` (a GPU kernel) or ``"auto"``, which takes the kernel on a CUDA device
+        for problems of up to 16384 cells, both sides padded to powers of two.
 
     Returns
     -------
@@ -56,31 +60,53 @@ def prompt_plan(
     ):
         if weights is not None:
             checks.check_weights(name, weights, shape, None, wait=False)
+    chosen = choose("prompt", cost, M, N, implementation)
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
-        # (M, N, problems): M and N are small, so the many problems are the contiguous axis.
-        scores = (1 - cost.detach().float()).flatten(0, 1).permute(1, 2, 0).contiguous() / eps
-        rows = marginals(image_weights, None, (B, C, M), cost.device).view(B * C, M, 1).permute(1, 2, 0)
-        cols = marginals(text_weights, None, (B, C, N), cost.device).view(B * C, 1, N).permute(1, 2, 0)
-        # The release's mean runs over the M rows of all problems.
-        over = (0, 1, 2) if stop == "release" else (0, 1)
-        plan, _ = sinkhorn_plan(
-            scores,
-            rows,
-            cols,
-            row_dim=0,
-            col_dim=1,
-            eps=eps,
-            max_iter=max_iter,
-            tol=None if stop == "fixed" else tol,
-            mean=lambda change: change.mean(over, keepdim=True),
-        )
-        plan = plan.permute(2, 0, 1).reshape(B, C, M, N)
+        rows = marginals(image_weights, None, (B, C, M), cost.device)
+        cols = marginals(text_weights, None, (B, C, N), cost.device)
+        if chosen == "fused":
+            from alignment.fused import prompt as fused
+
+            dense = cost.detach().float().contiguous()
+            plan = fused.prompt_plan(
+                dense,
+                rows.contiguous(),
+                cols.contiguous(),
+                eps,
+                max_iter,
+                -1.0 if stop == "fixed" else tol,
+                stop == "release",
+            )
+        else:
+            plan = _plain(cost.detach().float(), rows, cols, eps, max_iter, stop, tol)
     if not plan.is_cuda and not torch.isfinite(plan).all():
         raise ValueError(
             f"cost of shape {tuple(cost.shape)} holds non-finite values, or values too large for eps {eps}: "
             "no plan exists"
         )
     return plan
+
+
+def _plain(
+    cost: Tensor, rows: Tensor, cols: Tensor, eps: float, max_iter: int, stop: str, tol: float
+) -> Tensor:
+    B, C, M, N = cost.shape
+    # (M, N, problems): M and N are small, so the many problems are the contiguous axis.
+    scores = (1 - cost).flatten(0, 1).permute(1, 2, 0).contiguous() / eps
+    # The release's mean runs over the M rows of all problems.
+    over = (0, 1, 2) if stop == "release" else (0, 1)
+    plan, _ = sinkhorn_plan(
+        scores,
+        rows.view(B * C, M, 1).permute(1, 2, 0),
+        cols.view(B * C, 1, N).permute(1, 2, 0),
+        row_dim=0,
+        col_dim=1,
+        eps=eps,
+        max_iter=max_iter,
+        tol=None if stop == "fixed" else tol,
+        mean=lambda change: change.mean(over, keepdim=True),
+    )
+    return plan.permute(2, 0, 1).reshape(B, C, M, N)
 
 
 def prompt_transport(cost: Tensor, **options: Any) -> Tensor:

@@ -24,8 +24,9 @@ from torch import Tensor
 # logarithms.
 SMALLEST_SCALING_EPS = 0.05
 
-# On a GPU the question "has every problem stopped?" makes the host wait, so it is asked only this often. The
-# answer saves work and changes nothing: a problem that has stopped keeps its scalings.
+# On a GPU the question "has every problem stopped?" makes the host wait, so it is asked only this often, and not at
+# all while a CUDA graph is captured. The answer saves work and changes nothing: a problem that has stopped keeps its
+# scalings.
 GPU_CHECK_EVERY = 8
 
 Mean = Callable[[Tensor], Tensor]
@@ -109,7 +110,7 @@ def _scale_logarithms(scores, rows, cols, row_dim, col_dim, eps, max_iter, tol, 
 def _iterate(step, r, c, max_iter, tol, mean):
     """Repeat ``step`` until all problems have stopped; one that has keeps its ``r``, ``c`` and ``before``."""
     before, running = c, None  # None: all are
-    every = GPU_CHECK_EVERY if r.is_cuda else 1
+    every = _check_every(r.device, max_iter)
     for i in range(1, max_iter + 1):
         r_new, c_new = step(c)
         difference = None if tol is None else (r_new - r).abs_()
@@ -128,3 +129,10 @@ def _iterate(step, r, c, max_iter, tol, mean):
             if every == 1 and running.all():
                 running = None
     return r, c, before
+
+
+def _check_every(device: torch.device, max_iter: int) -> int:
+    if device.type != "cuda":
+        return 1
+    capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return max_iter + 1 if capturing else GPU_CHECK_EVERY

@@ -52,8 +52,8 @@ def token_transport(
     image_tokens : (B, M, P, d) features of unit norm, float32, bfloat16 or float16.
     text_tokens : (C, N, L, d) features of unit norm.
     text_lengths : (C,) or (C, N) integers, number of valid tokens of each class or each prompt; default all L.
-        What stands behind them does not matter. Best kept on the CPU, where a look at the values takes no
-        waiting for a GPU.
+        What stands behind them does not matter. Best kept on the device of the tokens: nothing waits for them
+        there, and from the CPU they would have to be moved in every call.
     image_lengths : (B,) or (B, M), likewise; default all P.
     image_weights, text_weights : weights >= 0 of the tokens, broadcastable to (B, M, P) and (C, N, L), scaled to
         sum to one over the valid tokens. Default: uniform.
@@ -66,10 +66,11 @@ def token_transport(
     value : ``"cost"``, ``"similarity"`` (= 1 - cost, since the plan's mass is one) or ``"plan"``, which the plain
         solver gives without gradient.
     normalize : scale the features to unit norm first (in fp32, a copy of the features).
-    memory : bytes that the plain solver may take beside inputs, result and gradients (more if one image and one
-        class need more).
+    memory : bytes that may be taken beside inputs, result and gradients (more if one image and one class need more).
+        The fused solver bounds what holds a number for each pair of tokens by it; beside that it takes a column
+        scaling for each problem, and copies of the features: where they are scaled, and their fp32 gradients.
     implementation : ``"plain"``, ``"fused"`` or ``"auto"``; see ``alignment.implementation_for``.
-    allow_tf32 : let the fused kernel multiply fp32 features as TF32: faster, cosines to 1e-3 only.
+    allow_tf32 : let the fused solver multiply fp32 features with the mantissa of TF32: faster, cosines to 1e-3 only.
     check_finite : refuse non-finite features, and on a GPU look at the values of lengths and weights too, which
         waits for the device. On a CPU these and a non-finite result are always refused.
 
@@ -105,28 +106,30 @@ def token_transport(
                 "implementation is 'fused', which writes no plans, expected 'auto' or 'plain' for value 'plan'"
             )
         implementation = "plain"
-    chosen = implementation_for(image_tokens, text_tokens, eps=eps, stop=stop, wanted=implementation)
-    image, text = image_tokens, text_tokens
-    if chosen == "plain":  # the fused kernel does not read padding
-        image, text = _without_padding(image, image_valid), _without_padding(text, text_valid)
-    if normalize:
-        image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-    if chosen == "fused":
-        from alignment import fused
+    chosen = implementation_for(image_tokens, text_tokens, wanted=implementation)
+    if chosen == "fused":  # padding is not looked at
+        from alignment.fused import token as fused
 
-        dtype = torch.promote_types(image.dtype, text.dtype)
+        dtype = torch.promote_types(image_tokens.dtype, text_tokens.dtype)
         dtype = torch.float32 if dtype == torch.float64 else dtype
         result = fused.token_similarity(
-            image.to(dtype),
-            text.to(dtype),
+            image_tokens.to(dtype),
+            text_tokens.to(dtype),
             image_mass,
             text_mass,
             eps,
             max_iter,
             None if stop == "fixed" else tol,
+            stop == "release",
+            normalize,
             allow_tf32,
+            memory,
         )
     else:
+        image = _without_padding(image_tokens, image_valid)
+        text = _without_padding(text_tokens, text_valid)
+        if normalize:
+            image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         stopping = plain.Stopping(eps, max_iter, stop, tol)
         lengths = _class_lengths(text_lengths)
         solve = plain.token_plans if value == "plan" else plain.token_similarity
@@ -160,11 +163,12 @@ def _without_padding(tokens: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _class_lengths(text_lengths: Tensor | None) -> Tensor | None:
-    """Length of the longest prompt of each class, on the CPU."""
-    if text_lengths is None:
+    """Length of the longest prompt of each class. None, which takes every class for as long as the longest, where they
+    are on a GPU: to look at them is to wait for it.
+    """
+    if text_lengths is None or text_lengths.is_cuda:
         return None
-    lengths = text_lengths.cpu()
-    return lengths if lengths.ndim == 1 else lengths.amax(1)
+    return text_lengths if text_lengths.ndim == 1 else text_lengths.amax(1)
 
 
 def _check(image_tokens, text_tokens, text_lengths, image_lengths, check_finite) -> None:

@@ -1,58 +1,84 @@
 """What the fused kernels take on a chip, read from their machine code; needs no GPU.
 
 python -m benchmarks.kernel_resources                     # a table of the shipped configurations
+python -m benchmarks.kernel_resources --training          # of those that a training step takes
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from alignment import fused, kernels
+from alignment.fused import prompt_kernel, sizes, token_kernels
 
-KERNELS = ("transport_kernel", "image_gradient_kernel", "text_gradient_kernel")
+# (kernel, what it writes): with changes alone, to find where problems that stop together stop
+KERNELS = {
+    "transport": token_kernels.transport_kernel,
+    "transport, changes": token_kernels.transport_kernel,
+    "flow": token_kernels.flow_kernel,
+    "prompt": prompt_kernel.prompt_kernel,
+    "prompt, changes": prompt_kernel.prompt_kernel,
+}
 SHARED_LIMIT = {
     80: 163 * 1024,
     90: 227 * 1024,
     100: 227 * 1024,
 }  # bytes of one block (CUDA programming guide)
+REGISTERS, MOST_PROGRAMS = 65536, 32  # of one multiprocessor, on all three
 TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+POINTERS = {
+    "scores",
+    "image_mass",
+    "text_mass",
+    "similarity",
+    "before",
+    "changes",
+    "gradient",
+    "factor",
+    "cost",
+    "plan",
+}
+FLOATS = {"scale", "start", "threshold"}
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
-TENSOR_CORE = re.compile(r"^\s+.*?\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|UTC\w*MMA)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Resources:
     registers: int  # per thread
     spilled: int  # bytes of stack per thread: what did not fit into the registers
-    shared: int  # bytes per block
+    shared: int  # bytes per program
     threads: int
+    instructions: int
     spill_share: float  # of the instructions, those that move spilled values
-    tensor_core: tuple[str, ...]  # kinds of matrix instructions
+    programs: int  # that share a multiprocessor
 
 
-def compile_kernel(name: str, capability: int, dtype: torch.dtype, P: int, L: int, d: int) -> Resources:
-    """Compile a kernel as it would be launched for sets of P and L tokens of width d."""
-    kernel = getattr(kernels, name)
-    forward = name == "transport_kernel"
-    choose = fused.transport_configuration if forward else fused.gradient_configuration
-    constants = choose(P, L, d, dtype, capability)
-    options = {option: constants.pop(option) for option in ("num_warps", "num_stages")}
-    constants["PRECISION"] = fused.precision(dtype, allow_tf32=False)
+def compile_kernel(
+    name: str, capability: int, dtype: torch.dtype, rows: int, cols: int, logarithms: bool = False
+) -> Resources:
+    """Compile a kernel as it would be launched for sets of that many points on the image's and on the text's side."""
+    kernel = KERNELS[name]
+    group = sizes.small_group(rows, cols) if name.startswith("prompt") else 1
+    constants: dict[str, Any] = {**sizes.launch(rows, cols, group), "LOGARITHMS": logarithms}
+    options = {"num_warps": constants.pop("num_warps")}
+    absent = {"steps"} if name.endswith("changes") else {"steps", "changes"}
+    constants |= dict.fromkeys(absent & set(kernel.arg_names))
     signature = {argument: _type(argument, constants, TYPES[dtype]) for argument in kernel.arg_names}
     # Triton compiles for what it sees at a launch: aligned pointers, and integers that 16 divides.
     aligned = {
         (i,): [["tt.divisibility", 16]]
         for i, argument in enumerate(kernel.arg_names)
-        if signature[argument].startswith("*") or (argument == "d" and d % 16 == 0)
+        if signature[argument].startswith("*")
     }
     source = ASTSource(kernel, signature, constants, aligned)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -64,24 +90,27 @@ def compile_kernel(name: str, capability: int, dtype: torch.dtype, P: int, L: in
     found = {key: int(number) for key, number in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
     instructions = INSTRUCTION.findall(code)
     moves = sum(name.startswith(("LDL", "STL")) for name in instructions)
+    threads = 32 * compiled.metadata.num_warps
+    registers, shared = found["REG"], compiled.metadata.shared
     return Resources(
-        registers=found["REG"],
+        registers=registers,
         spilled=found["STACK"] + found["LOCAL"],
-        shared=compiled.metadata.shared,
-        threads=32 * compiled.metadata.num_warps,
+        shared=shared,
+        threads=threads,
+        instructions=len(instructions),
         spill_share=moves / len(instructions),
-        tensor_core=tuple(sorted(set(TENSOR_CORE.findall(code)))),
+        programs=min(MOST_PROGRAMS, REGISTERS // (-(-registers // 8) * 8 * threads), 2048 // threads),
     )
 
 
 def _type(argument: str, constants: dict, dtype: str) -> str:
     if argument in constants:
         return "constexpr"
-    if argument in ("image", "text", "image_gradient", "text_gradient"):
+    if argument == "flow":
         return f"*{dtype}"
-    if argument in ("image_mass", "text_mass", "similarity", "before", "after", "gradient", "factor"):
+    if argument in POINTERS:
         return "*fp32"
-    return "fp32" if argument in ("scale", "unit", "tol") else "i32"
+    return "fp32" if argument in FLOATS else "i32"
 
 
 def _cuobjdump(*arguments: str) -> str:
@@ -90,20 +119,25 @@ def _cuobjdump(*arguments: str) -> str:
 
 
 def main() -> None:
-    sizes = ((198, 8, 512), (198, 16, 512), (198, 32, 512), (258, 16, 768), (578, 16, 1024))
-    print(
-        "kernel                 chip   dtype      P   L     d  threads  registers  spilled  shared  instructions"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for P, L, d in sizes:
-        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+    parser.add_argument("--training", action="store_true", help="ViT-B/16 and 4 x 4 prompts alone")
+    options = parser.parse_args()
+    tokens = ((198, 8), (198, 16), (198, 32), (258, 16), (578, 16))
+    prompts = ((4, 4), (16, 16), (196, 4))
+    print(f"Triton {triton.__version__}")
+    print("kernel              chip    sizes     threads  registers  spilled  shared  instructions  programs")
+    for name in KERNELS:
+        cases = prompts if name.startswith("prompt") else tokens
+        for rows, cols in cases[:1] if options.training else cases:
             for capability in SHARED_LIMIT:
-                for name in KERNELS:
-                    r = compile_kernel(name, capability, dtype, P, L, d)
-                    print(
-                        f"{name:22} sm_{capability:<3} {TYPES[dtype]:5} {P:6} {L:3} {d:5} {r.threads:8} "
-                        f"{r.registers:10} {r.spilled:8} {r.shared:7}  {' '.join(r.tensor_core)}",
-                        flush=True,
-                    )
+                r = compile_kernel(name, capability, torch.bfloat16, rows, cols)
+                print(
+                    f"{name:19} sm_{capability:<4} {rows:4} x {cols:<3} {r.threads:7} {r.registers:10} {r.spilled:8} "
+                    f"{r.shared:7} {r.instructions:13} {r.programs:9}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -14,11 +14,6 @@ from tests.alignment.samples import tokens
 FIXED = {"stop": "fixed", "max_iter": 5}
 
 
-@pytest.fixture
-def device():
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def both(x, y, device, seed=0, **options):
     """Values and gradients of the fused kernel on ``device`` and of the plain solver, on the CPU."""
     results = []
@@ -126,28 +121,39 @@ def test_mixed_dtypes_and_strides(device):
     assert_agree((fused, plain), gradient_error=1e-2)
 
 
-def test_operators_pass_opcheck(device):
-    from alignment import fused
+@pytest.mark.parametrize(("normalize", "together"), [(False, False), (True, True)])
+def test_operators_pass_opcheck(normalize, together, device):
+    from alignment.fused import token as fused
 
     x, y = tokens(1, 2, 5, 16, seed=16).to(device), tokens(2, 1, 3, 16, seed=17).to(device)
     masses = [marginals(None, None, tuple(t.shape[:3]), t.device) for t in (x, y)]
-    arguments = (x.requires_grad_(), y.requires_grad_(), *masses, 0.1, 100, 1e-2, False)
+    arguments = (
+        x.requires_grad_(),
+        y.requires_grad_(),
+        *masses,
+        0.1,
+        20,
+        1e-2,
+        together,
+        normalize,
+        False,
+        2**20,
+    )
     torch.library.opcheck(fused.transport, arguments)
-    similarity, before, after = fused.transport(*arguments)
-    g = torch.ones_like(similarity)
-    for operator in (fused.image_gradient, fused.text_gradient):
-        inputs = (g, x.detach(), y.detach(), *masses, before.detach(), after.detach(), 0.1, False)
-        torch.library.opcheck(operator, inputs)
+    similarity, before = fused.transport(*arguments)
+    for wanted in ((True, True), (False, True)):
+        inputs = (torch.ones_like(similarity), x.detach(), y.detach(), *masses, before.detach(), 0.1)
+        torch.library.opcheck(fused.transport_gradient, (*inputs, normalize, False, 2**20, *wanted))
 
 
 def test_torch_compile_without_a_graph_break(device):
     x, y = tokens(1, 2, 9, 16, seed=18).to(device), tokens(3, 1, 4, 16, seed=19).to(device)
-    from alignment import fused
+    from alignment.fused import token as fused
 
     masses = [marginals(None, None, tuple(t.shape[:3]), t.device) for t in (x, y)]
 
     def loss(x, y):
-        return (2 * fused.token_similarity(x, y, *masses, 0.1, 100, 1e-2, False)).sum()
+        return (2 * fused.token_similarity(x, y, *masses, 0.1, 100, 1e-2, False, True, False, 2**20)).sum()
 
     compiled = torch.compile(loss, fullgraph=True, backend="inductor" if device == "cuda" else "aot_eager")
     grads = []
@@ -185,12 +191,8 @@ def test_hierarchy(device):
 def test_what_the_kernel_cannot_do_goes_to_the_plain_solver(device):
     x, y = tokens(1, 1, 3, 8, seed=26).to(device), tokens(1, 1, 2, 8, seed=27).to(device)
     assert implementation_for(x, y) == "fused"
-    assert implementation_for(x, y, stop="release") == "plain"
-    assert implementation_for(x, y, eps=0.01) == "plain"
-    with pytest.raises(ValueError, match="'fused' is not possible: stop='release' couples problems"):
-        token_transport(x, y, stop="release", implementation="fused")
     many = x.repeat(1, 1, 1000, 1), y.repeat(1, 1, 5, 1)
-    with pytest.warns(RuntimeWarning, match="plain solver .* 3000 x 10 tokens"):
+    with pytest.warns(RuntimeWarning, match="plain solver .* 3000 x 10 points"):
         assert implementation_for(*many) == "plain"
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a second one would be raised

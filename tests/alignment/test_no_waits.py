@@ -1,0 +1,47 @@
+"""Nothing that the transport does on a GPU makes the host wait: on tensors that claim to be there (FakeTensorMode),
+a look at a value is an error.
+"""
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from alignment import hierarchical_transport, token_transport
+
+OPTIONS = {"normalize": True}
+
+
+def tensors(device="cuda"):
+    points, tokens = [(2, 4, 16), (5, 4, 16)], [(2, 4, 21, 16), (5, 4, 6, 16)]
+    return [torch.rand(s, device=device) for s in points + tokens]
+
+
+@pytest.mark.parametrize("variant", ["paper", "release"])
+@pytest.mark.parametrize("eps", [0.01, 0.1])
+def test_hierarchical_transport(variant, eps):
+    with FakeTensorMode():
+        inputs = tensors()
+        lengths = torch.tensor([6, 2, 4, 4, 1]).to("cuda")
+        value = hierarchical_transport(*inputs, lengths, variant=variant, eps=eps, **OPTIONS)
+        assert value.shape == (2, 5)
+        assert value.is_cuda
+        flat = hierarchical_transport(*inputs[:2], variant=variant, eps=eps, **OPTIONS)
+        assert flat.shape == (2, 5)
+
+
+@pytest.mark.parametrize("stop", ["problem", "release", "fixed"])
+def test_token_transport(stop):
+    with FakeTensorMode():
+        _, _, x, y = tensors()
+        lengths = torch.ones(5, 4, dtype=torch.long, device="cuda")
+        value = token_transport(x, y, lengths, image_lengths=lengths[:2, 0], stop=stop)
+        assert value.shape == (2, 5, 4, 4)
+
+
+def test_a_look_at_a_value_would_be_seen():
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        _, _, x, y = tensors()
+        token_transport(x, y, torch.ones(5, dtype=torch.long, device="cuda"), check_finite=True)
