@@ -25,6 +25,7 @@ from torch import Tensor
 from alignment.blocks import Block, Blocks
 from alignment.products import product, transposed_product
 from alignment.sinkhorn import sinkhorn_plan
+from alignment.unit import unit, unit_gradient
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def token_similarity(
     text_mass: Tensor,
     class_lengths: Tensor | None,
     stopping: Stopping,
+    normalize: bool,
     memory: int,
 ) -> Tensor:
     """sum(T * <x, y>) of all problems, (B, C, M, N), differentiable in ``image`` and ``text``.
@@ -53,9 +55,12 @@ def token_similarity(
     image, text : features (B, M, P, d) and (C, N, L, d), finite also where they are padding.
     image_mass, text_mass : marginals (B, M, P) and (C, N, L), zero at padding.
     class_lengths : (C,) text tokens of the longest prompt of each class, or None when all are L.
-    memory : bytes that may be taken beside inputs, result and gradients.
+    normalize : scale the features to unit norm, in their dtype.
+    memory : bytes that may be taken beside inputs (and these scaled), result and gradients.
     """
-    return _TokenSimilarity.apply(image, text, image_mass, text_mass, class_lengths, stopping, memory)
+    return _TokenSimilarity.apply(
+        image, text, image_mass, text_mass, class_lengths, stopping, normalize, memory
+    )
 
 
 @torch.no_grad()
@@ -66,10 +71,13 @@ def token_plans(
     text_mass: Tensor,
     class_lengths: Tensor | None,
     stopping: Stopping,
+    normalize: bool,
     memory: int,
 ) -> Tensor:
     """The plans themselves, (B, C, M, N, P, L), zero at padding. Arguments as in ``token_similarity``."""
     (B, M, P, _), (C, N, L, _) = image.shape, text.shape
+    if normalize:
+        image, text = unit(image)[0], unit(text)[0]
     blocks = Blocks.plan(image, text, class_lengths, memory)
     solver = _BlockSolver(image, text, image_mass, text_mass, stopping)
     plans = torch.zeros(B, C, M, N, P, L, device=image.device)
@@ -82,8 +90,13 @@ def token_plans(
 
 class _TokenSimilarity(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, image, text, image_mass, text_mass, class_lengths, stopping, memory):
+    def forward(ctx, image, text, image_mass, text_mass, class_lengths, stopping, normalize, memory):
         (B, M, _, _), (C, N, _, _) = image.shape, text.shape
+        given: list[Tensor] = []
+        if normalize:
+            given = [image, text]
+            (image, image_norm), (text, text_norm) = unit(image), unit(text)
+            given += [image_norm, text_norm]
         blocks = Blocks.plan(image, text, class_lengths, memory)
         solver = _BlockSolver(image, text, image_mass, text_mass, stopping)
         similarity = torch.empty(B, C, M, N, device=image.device)
@@ -102,14 +115,15 @@ class _TokenSimilarity(torch.autograd.Function):
                 kept[i].copy_(before)
             value = value.unflatten(1, (-1, M)).unflatten(0, (-1, N))  # (k, N, b, M)
             similarity[block.images, block.classes] = value.permute(2, 0, 3, 1)
-        ctx.save_for_backward(image, text, image_mass, text_mass, *kept)
-        ctx.blocks, ctx.stopping, ctx.is_plan = blocks, stopping, is_plan
+        ctx.save_for_backward(image, text, image_mass, text_mass, *kept, *given)
+        ctx.blocks, ctx.stopping, ctx.is_plan, ctx.normalize = blocks, stopping, is_plan, normalize
         return similarity
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         image, text, image_mass, text_mass, *kept = ctx.saved_tensors
+        kept, given = kept[: len(ctx.is_plan)], kept[len(ctx.is_plan) :]
         d = image.shape[-1]
         solver = _BlockSolver(image, text, image_mass, text_mass, ctx.stopping)
         of_image, of_text = (
@@ -132,11 +146,16 @@ class _TokenSimilarity(torch.autograd.Function):
                         of_text[block.classes, :, : block.length] += share
                     else:
                         of_text[:, :, : block.length].index_add_(0, block.classes, share)
-        return (
-            None if of_image is None else of_image.to(image.dtype),
-            None if of_text is None else of_text.to(text.dtype),
-            *[None] * 5,
+        gradients = [of_image, of_text]
+        if ctx.normalize:
+            gradients = [
+                None if g is None else unit_gradient(g, tokens, norm)
+                for g, tokens, norm in zip(gradients, given[:2], given[2:])
+            ]
+        of_image, of_text = (
+            None if g is None else g.to(tokens.dtype) for g, tokens in zip(gradients, (image, text))
         )
+        return of_image, of_text, *[None] * 6
 
 
 class _BlockSolver:

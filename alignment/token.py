@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from alignment import checks, plain
@@ -65,7 +64,8 @@ def token_transport(
     tol : threshold of the stopping rule.
     value : ``"cost"``, ``"similarity"`` (= 1 - cost, since the plan's mass is one) or ``"plan"``, which the plain
         solver gives without gradient.
-    normalize : scale the features to unit norm first (in fp32, a copy of the features).
+    normalize : scale the features to unit norm first. Norms, and the gradient through them, are fp32; what is
+        multiplied has the dtype of the features.
     memory : bytes that may be taken beside inputs, result and gradients (more if one image and one class need more).
         The fused solver bounds what holds a number for each pair of tokens by it; beside that it takes a column
         scaling for each problem, and copies of the features: where they are scaled, and their fp32 gradients.
@@ -107,14 +107,14 @@ def token_transport(
             )
         implementation = "plain"
     chosen = implementation_for(image_tokens, text_tokens, wanted=implementation)
+    image, text = (t.float() if t.dtype == torch.float64 else t for t in (image_tokens, text_tokens))
     if chosen == "fused":  # padding is not looked at
         from alignment.fused import token as fused
 
-        dtype = torch.promote_types(image_tokens.dtype, text_tokens.dtype)
-        dtype = torch.float32 if dtype == torch.float64 else dtype
+        dtype = torch.promote_types(image.dtype, text.dtype)
         result = fused.token_similarity(
-            image_tokens.to(dtype),
-            text_tokens.to(dtype),
+            image.to(dtype),
+            text.to(dtype),
             image_mass,
             text_mass,
             eps,
@@ -126,14 +126,11 @@ def token_transport(
             memory,
         )
     else:
-        image = _without_padding(image_tokens, image_valid)
-        text = _without_padding(text_tokens, text_valid)
-        if normalize:
-            image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        image, text = _without_padding(image, image_valid), _without_padding(text, text_valid)
         stopping = plain.Stopping(eps, max_iter, stop, tol)
         lengths = _class_lengths(text_lengths)
         solve = plain.token_plans if value == "plan" else plain.token_similarity
-        result = solve(image, text, image_mass, text_mass, lengths, stopping, memory)
+        result = solve(image, text, image_mass, text_mass, lengths, stopping, normalize, memory)
     if check_finite or not result.is_cuda:
         _check_result(result)
     return 1 - result if value == "cost" else result

@@ -20,7 +20,7 @@ from clip import CLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, Release, section
-from .prompt_model import PromptModel, Prompts, unit
+from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
 
@@ -28,8 +28,8 @@ VARIANTS = ("paper", "release")
 
 
 class Texts(NamedTuple):
-    points: Tensor  #: (C, N, d), unit norm
-    tokens: Tensor | None  #: (C, N, L, d), unit norm
+    points: Tensor  #: (C, N, d)
+    tokens: Tensor | None  #: (C, N, L, d), in the dtype of the towers
     lengths: Tensor | None  #: (C,) valid tokens
 
 
@@ -84,9 +84,7 @@ class MMTPAModel(PromptModel):
 
     def encode_texts(self) -> Texts:
         points, tokens = self.text_features()
-        if tokens is None:
-            return Texts(unit(points), None, None)
-        return Texts(unit(points), unit(tokens), self.of_classes(self.lengths))
+        return Texts(points, tokens, None if tokens is None else self.of_classes(self.lengths))
 
     def encode_images(self, images: Tensor) -> ImageFeatures:
         return self.clip.image(images, *self.current_visual_prompts(), tokens=self.options.HIERARCHICAL)
@@ -94,11 +92,12 @@ class MMTPAModel(PromptModel):
     def score(self, images: ImageFeatures, texts: Texts) -> Tensor:
         options, (points, tokens) = self.options, images
         similarity = hierarchical_transport(
-            unit(points),
+            points,
             texts.points,
-            None if tokens is None else unit(tokens),
+            tokens,
             texts.tokens,
             texts.lengths,
+            normalize=True,
             variant=options.VARIANT,
             beta=options.BETA,
             eps=options.EPS,

@@ -89,6 +89,9 @@ def test_each_problem_stops_by_itself(device):
 def test_half_precision(dtype, error, device):
     x, y = tokens(1, 2, 21, 24, seed=10).to(dtype), tokens(3, 1, 5, 24, seed=11).to(dtype)
     assert_agree(both(x, y, device), gradient_error=error)
+    # Scaled in the solver, to the same 16 bits in both.
+    results = both(3 * x, 0.1 * y, device, normalize=True)
+    assert_agree(results, gradient_error=error)
 
 
 def test_tiny_and_huge_gradients_survive_half_precision(device):
@@ -178,6 +181,45 @@ def test_gradient_is_deterministic(device):
     x, y = tokens(1, 2, 33, 16, seed=22), tokens(5, 1, 4, 16, seed=23)
     first, second = (both(x, y, device)[0] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
+
+
+def test_chunks_change_nothing(device):
+    x, y = tokens(2, 2, 13, 24, seed=3), tokens(3, 1, 6, 24, seed=4)
+    for stop in ("problem", "release"):
+        options = {"text_lengths": torch.tensor([6, 1, 3]), "stop": stop, "max_iter": 5}
+        whole, small = (both(x, y, device, memory=memory, **options)[0] for memory in (2**20, 2_000))
+        for a, b in zip(whole, small):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop", ["problem", "release"])
+def test_logarithms(stop, device):
+    x, y = tokens(2, 1, 9, 16, seed=6), tokens(2, 2, 4, 16, seed=7)
+    weights = torch.tensor([1.0, 0.0, 2.0, 1.0])
+    assert_agree(both(x, y, device, eps=0.02, stop=stop, max_iter=12, text_weights=weights))
+
+
+def test_release_stops_the_problems_of_a_pair_together(device):
+    x = torch.stack([tokens(1, 8, 16, seed=8, common=c) for c in (0.0, 5.0)], dim=1)
+    y = torch.stack([tokens(2, 4, 16, seed=9, common=c) for c in (0.0, 5.0)], dim=1)
+    options = {"stop": "release", "max_iter": 10}
+    assert_agree(both(x, y, device, tol=1e-1, **options))
+    lengths = torch.tensor([[4, 1], [2, 3]])
+    assert_agree(both(x, y, device, text_lengths=lengths, image_lengths=torch.tensor([[8, 3]]), **options))
+
+
+def test_tf32(device):
+    """The mantissa of TF32, with fp32 features, gradients and results."""
+    x, y = tokens(1, 2, 21, 24, seed=10), tokens(3, 1, 5, 24, seed=11)
+    options = {"implementation": "fused", "allow_tf32": True}
+    inputs = [t.clone().to(device).requires_grad_() for t in (x, y)]
+    value = token_transport(*inputs, **options)
+    value.sum().backward()
+    exact = [t.clone().requires_grad_() for t in (x, y)]
+    token_transport(*exact, implementation="plain").sum().backward()
+    for ours, plain in zip(inputs, exact):
+        assert ours.grad.dtype == torch.float32
+        assert (ours.grad.cpu() - plain.grad).abs().max() <= 2e-3 * plain.grad.abs().max()
 
 
 def test_hierarchy(device):

@@ -4,6 +4,7 @@ float64."""
 import ot
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alignment import hierarchical_transport, token_plan, token_transport
 from tests.alignment.samples import float64_transport, tokens
@@ -76,6 +77,36 @@ def test_one_side_alone_and_half_precision(memory):
         assert inputs[side].grad.dtype == torch.bfloat16
         largest = both[side].grad.abs().max().item()
         torch.testing.assert_close(inputs[side].grad.float(), both[side].grad, rtol=0, atol=2e-2 * largest)
+
+
+@pytest.mark.parametrize("stop", ["problem", "release"])
+def test_gradient_through_the_norms(memory, stop):
+    x, y = 3 * tokens(2, 2, 9, 16, seed=8), 0.1 * tokens(5, 2, 6, 16, seed=9)
+    results = []
+    for inside in (True, False):
+        inputs = [t.clone().requires_grad_() for t in (x, y)]
+        given = inputs if inside else [F.normalize(t, dim=-1) for t in inputs]
+        value = token_transport(*given, LENGTHS, memory=memory, stop=stop, normalize=inside)
+        results.append([value, *torch.autograd.grad(value.square().sum(), inputs)])
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_scaled_features_have_their_own_dtype(dtype):
+    """What is multiplied is rounded to it; norms and the gradient through them are fp32."""
+    x, y = (3 * tokens(2, 2, 9, 16, seed=8)).to(dtype), (0.1 * tokens(5, 2, 6, 16, seed=9)).to(dtype)
+    rounded = [F.normalize(t.float(), dim=-1).to(dtype) for t in (x, y)]
+    value = token_transport(x, y, LENGTHS, normalize=True)
+    assert torch.equal(value, token_transport(*rounded, LENGTHS))
+    grads = []
+    for inputs in ([x, y], [x.float(), y.float()]):
+        inputs = [t.clone().requires_grad_() for t in inputs]
+        value = token_transport(*inputs, LENGTHS, normalize=True)
+        grads.append(torch.autograd.grad(value.sum(), inputs))
+    for ours, exact in zip(*grads):
+        assert ours.dtype == dtype
+        assert (ours.float() - exact).abs().max() <= 2e-2 * exact.abs().max()
 
 
 def test_gradient_twice_through_one_graph(memory):

@@ -59,8 +59,8 @@ def test_memory_stays_within_the_budget():
     memory, cost_matrices = 64 * 2**20, problems * 198 * 8 * 4
     assert cost_matrices > 10 * memory
     features = x.numel() + y.numel()
-    # Similarities, costs and their gradient, the column scalings; of the features the gradients, in bf16 and fp32, and a
-    # product that is added to these.
+    # Similarities, costs and their gradient, the column scalings; of the features the gradients, in bf16 and fp32, and
+    # a product that is added to these.
     beside = problems * 4 * (4 + 8) + features * (2 + 2 * 4 + 2 * 2)
     token_transport(x[:1], y[:2], implementation="fused").sum().backward()
     x.grad = y.grad = None
@@ -81,7 +81,7 @@ def test_chunks_change_nothing(large):
         value = token_transport(*inputs, lengths.cuda(), memory=memory)
         value.sum().backward()
         results.append([value.detach(), *(t.grad.float() for t in inputs)])
-    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(*(values[0] for values in results), rtol=1e-3, atol=1e-5)
     for a, b in zip(results[0][1:], results[1][1:]):
         assert (a - b).abs().max() <= 1e-2 * a.abs().max()
 
