@@ -107,14 +107,15 @@ def token_transport(
             )
         implementation = "plain"
     chosen = implementation_for(image_tokens, text_tokens, wanted=implementation)
-    image, text = (t.float() if t.dtype == torch.float64 else t for t in (image_tokens, text_tokens))
+    dtype = torch.promote_types(image_tokens.dtype, text_tokens.dtype)
+    dtype = torch.float32 if dtype == torch.float64 else dtype
+    image, text = image_tokens.to(dtype), text_tokens.to(dtype)
     if chosen == "fused":  # padding is not looked at
         from alignment.fused import token as fused
 
-        dtype = torch.promote_types(image.dtype, text.dtype)
         result = fused.token_similarity(
-            image.to(dtype),
-            text.to(dtype),
+            image,
+            text,
             image_mass,
             text_mass,
             eps,

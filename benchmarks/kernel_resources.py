@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from alignment.fused import prompt_kernel, sizes, token_kernels
+from alignment.fused import feature_kernels, features, prompt_kernel, sizes, token_kernels
 
 # (kernel, what it writes): with changes alone, to find where problems that stop together stop
 KERNELS = {
@@ -28,7 +28,10 @@ KERNELS = {
     "flow": token_kernels.flow_kernel,
     "prompt": prompt_kernel.prompt_kernel,
     "prompt, changes": prompt_kernel.prompt_kernel,
+    "prepare": feature_kernels.prepare_kernel,
+    "finish": feature_kernels.finish_kernel,
 }
+OF_FEATURES = ("prepare", "finish")
 SHARED_LIMIT = {
     80: 163 * 1024,
     90: 227 * 1024,
@@ -47,7 +50,11 @@ POINTERS = {
     "factor",
     "cost",
     "plan",
+    "mass",
+    "norms",
+    "total",
 }
+FEATURES = {"flow", "tokens", "prepared", "result"}  # in the features' dtype
 FLOATS = {"scale", "start", "threshold"}
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 
@@ -66,10 +73,17 @@ class Resources:
 def compile_kernel(
     name: str, capability: int, dtype: torch.dtype, rows: int, cols: int, logarithms: bool = False
 ) -> Resources:
-    """Compile a kernel as it would be launched for sets of that many points on the image's and on the text's side."""
+    """Compile a kernel as it would be launched for sets of that many points on the image's and on the text's side, or,
+    those of features, for tokens x width.
+    """
     kernel = KERNELS[name]
-    group = sizes.small_group(rows, cols) if name.startswith("prompt") else 1
-    constants: dict[str, Any] = {**sizes.launch(rows, cols, group), "LOGARITHMS": logarithms}
+    constants: dict[str, Any]
+    if name in OF_FEATURES:
+        constants = {"TOKENS": features.TOKENS, "WIDTH": triton.next_power_of_2(cols)}
+        constants["num_warps"] = features.TOKENS
+    else:
+        group = sizes.small_group(rows, cols) if name.startswith("prompt") else 1
+        constants = {**sizes.launch(rows, cols, group), "LOGARITHMS": logarithms}
     options = {"num_warps": constants.pop("num_warps")}
     absent = {"steps"} if name.endswith("changes") else {"steps", "changes"}
     constants |= dict.fromkeys(absent & set(kernel.arg_names))
@@ -106,7 +120,7 @@ def compile_kernel(
 def _type(argument: str, constants: dict, dtype: str) -> str:
     if argument in constants:
         return "constexpr"
-    if argument == "flow":
+    if argument in FEATURES:
         return f"*{dtype}"
     if argument in POINTERS:
         return "*fp32"
@@ -126,10 +140,11 @@ def main() -> None:
     options = parser.parse_args()
     tokens = ((198, 8), (198, 16), (198, 32), (258, 16), (578, 16))
     prompts = ((4, 4), (16, 16), (196, 4))
+    widths = ((3168, 512), (3168, 1024))
     print(f"Triton {triton.__version__}")
     print("kernel              chip    sizes     threads  registers  spilled  shared  instructions  programs")
     for name in KERNELS:
-        cases = prompts if name.startswith("prompt") else tokens
+        cases = widths if name in OF_FEATURES else prompts if name.startswith("prompt") else tokens
         for rows, cols in cases[:1] if options.training else cases:
             for capability in SHARED_LIMIT:
                 r = compile_kernel(name, capability, torch.bfloat16, rows, cols)

@@ -3,16 +3,18 @@
     python benchmarks/transport.py                              # training sizes on the CPU
     python benchmarks/transport.py --busy                       # likewise, while another process computes
     python benchmarks/transport.py --device cuda --dtype bfloat16 --output transport.json
+    python benchmarks/transport.py --device cuda --dtype bfloat16 --evaluation --sweep --classes 1000
 
   loop     image by image and class by class, asking after every Sinkhorn iteration, as released code does
   pot      POT's batched solver on the cost matrices (its own stopping rule)
   plain    alignment's plain solver
-  fused    alignment's fused kernel (on a GPU)
+  fused    alignment's fused solver (on a GPU); captured: the same as a replayed CUDA graph
   product  the similarities of all tokens alone, one matrix product: what the solvers are measured against
 
 The implementations take turns, so that a disturbance meets all of them; the numbers are medians. Peak memory is
 what is taken beyond the features. On a GPU the floor is printed too: operations over the rate measured on a large
-matrix product, or bytes over the measured bandwidth, whichever takes longer.
+matrix product, or bytes over the measured bandwidth, whichever takes longer; so are the kernels that the time goes to,
+and the prompt level. ``--sweep`` times the fused solver's budgets and sizes of programs.
 """
 
 import sys
@@ -37,6 +39,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alignment import token_transport
+from benchmarks import transport_gpu
 
 EPS, MAX_ITER, TOL = 0.1, 100, 1e-2
 BUSY = "import torch; torch.set_num_threads({}); a = torch.rand(1500, 1500)\nwhile True: a @ a"
@@ -72,12 +75,10 @@ def pot(x: Tensor, y: Tensor) -> Tensor:
     return (plan * cost).sum((1, 2)).view(B, C, M, N)
 
 
-def plain(x: Tensor, y: Tensor) -> Tensor:
-    return token_transport(x, y, eps=EPS, max_iter=MAX_ITER, tol=TOL, implementation="plain")
-
-
-def fused(x: Tensor, y: Tensor) -> Tensor:
-    return token_transport(x, y, eps=EPS, max_iter=MAX_ITER, tol=TOL, implementation="fused")
+def ours(x: Tensor, y: Tensor, implementation: str, memory: int) -> Tensor:
+    return token_transport(
+        x, y, eps=EPS, max_iter=MAX_ITER, tol=TOL, implementation=implementation, memory=memory
+    )
 
 
 def product(x: Tensor, y: Tensor) -> Tensor:
@@ -132,6 +133,12 @@ def with_gradient(f: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -
     return lambda: torch.autograd.grad(f(x, y).sum(), (x, y))
 
 
+def with_capture(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    if "fused" not in calls:
+        return calls
+    return {**calls, "captured": transport_gpu.in_graph(calls["fused"])}
+
+
 def measure(calls: dict[str, Callable[[], Any]], repeat: int, device: str) -> dict[str, dict[str, float]]:
     meter = Meter(device)
     for f in calls.values():
@@ -168,9 +175,13 @@ def run(
     y = features(classes, N, options.text_tokens, options.width, seed=2, device=device, dtype=dtype)
     problems = images * classes * M * N
     cells = problems * options.image_tokens * options.text_tokens
-    methods = {"product": product, "plain": plain}
+    memory = options.memory * 2**20
+    methods = {
+        "product": product,
+        "plain": functools.partial(ours, implementation="plain", memory=memory),
+    }
     if device == "cuda":
-        methods["fused"] = fused
+        methods["fused"] = functools.partial(ours, implementation="fused", memory=memory)
     if images * classes <= options.loop_most:
         methods["loop"] = loop
     if 4 * 4 * cells <= options.pot_most * 2**30:
@@ -180,14 +191,14 @@ def run(
     print(
         f"\n{images} images x {classes} classes, {M} x {N} prompts: {problems} problems, {costs:.0f} MB of costs"
     )
-    forward = measure(
-        {name: functools.partial(f, x, y) for name, f in methods.items()},
-        options.repeat,
-        device,
-    )
+    once = {name: functools.partial(f, x, y) for name, f in methods.items()}
     differentiated = {name: with_gradient(f, x, y) for name, f in methods.items() if name != "product"}
-    both = measure({"product": functools.partial(product, x, y), **differentiated}, options.repeat, device)
+    forward = measure(with_capture(once), options.repeat, device)
+    both = measure({"product": once["product"], **with_capture(differentiated)}, options.repeat, device)
     record["forward"], record["forward_backward"] = forward, both
+    if device == "cuda":
+        for name, f in (("forward", once["fused"]), ("forward_backward", differentiated["fused"])):
+            record[f"{name}_kernels"] = transport_gpu.kernels(f)
     for direction, results in (("forward", forward), ("forward_backward", both)):
         unit, floor = results["product"]["seconds"], None
         if rates is not None:
@@ -195,6 +206,8 @@ def run(
             traffic = (x.nbytes + y.nbytes) * (1 if direction == "forward" else 3) + 4 * problems
             floor = max(operations / rates["operations_per_second"], traffic / rates["bytes_per_second"])
             record[f"{direction}_floor_seconds"] = floor
+            for kernel, milliseconds, launches in record[f"{direction}_kernels"][:8]:
+                print(f"  {milliseconds:9.3f} ms in {launches:4} launches of {kernel[:90]}")
         for name, r in results.items():
             loop_ratio = (
                 f"{results['loop']['seconds'] / r['seconds']:8.1f} times as fast as the loop"
@@ -209,6 +222,15 @@ def run(
     return record
 
 
+def sweep(classes: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    M = N = options.prompts
+    dtype = getattr(torch, options.dtype)
+    x = features(options.images, M, options.image_tokens, options.width, seed=1, device="cuda", dtype=dtype)
+    y = features(classes, N, options.text_tokens, options.width, seed=2, device="cuda", dtype=dtype)
+    print(f"\n{options.images} images x {classes} classes, {M} x {N} prompts")
+    return list(transport_gpu.sweep(x, y, options.repeat))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -216,11 +238,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 50, 100, 500])
+    parser.add_argument("--classes", type=int, nargs="+", help="default: 10 50 100 500; evaluation: 100 1000")
     parser.add_argument("--prompts", type=int, default=4, help="visual and textual prompts")
     parser.add_argument("--image-tokens", type=int, default=198)
     parser.add_argument("--text-tokens", type=int, default=8)
     parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--memory", type=int, default=256, help="MB that plain and fused may take")
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
@@ -230,13 +253,19 @@ def main() -> None:
     parser.add_argument(
         "--evaluation", action="store_true", help="evaluation sizes instead of training sizes"
     )
+    parser.add_argument(
+        "--sweep", action="store_true", help="on a GPU: time budgets and sizes of programs, nothing else"
+    )
     parser.add_argument("--busy", action="store_true", help="while another process keeps the cores computing")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.evaluation:
         options.images = 100 if options.device == "cuda" else 20
-        options.classes = [100, 1000] if options.device == "cuda" else [100]
+        options.classes = options.classes or ([100, 1000] if options.device == "cuda" else [100])
+    options.classes = options.classes or [10, 50, 100, 500]
+    if options.sweep and options.device != "cuda":
+        parser.error("--sweep needs --device cuda")
     chip = (
         torch.cuda.get_device_name()
         if options.device == "cuda"
@@ -248,15 +277,21 @@ def main() -> None:
     )
     rates = device_rates(getattr(torch, options.dtype)) if options.device == "cuda" else None
     other = subprocess.Popen([sys.executable, "-c", BUSY.format(options.threads)]) if options.busy else None
+    records, prompts = [], []
     try:
-        records = [run(options.images, classes, options, rates) for classes in options.classes]
+        if options.sweep:
+            records = [record for classes in options.classes for record in sweep(classes, options)]
+        else:
+            records = [run(options.images, classes, options, rates) for classes in options.classes]
+            prompts = list(transport_gpu.prompt_level(options.repeat)) if rates is not None else []
     finally:
         if other is not None:
             other.kill()
     if options.output:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
         result = {"chip": chip, "torch": torch.__version__, "load": os.getloadavg(), "settings": settings}
-        options.output.write_text(json.dumps(result | {"rates": rates, "runs": records}, indent=1) + "\n")
+        result |= {"rates": rates, "runs": records, "prompt_level": prompts}
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ fp32, and LOGARITHMS iterates theirs.
 import triton
 import triton.language as tl
 
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+from alignment.fused.arithmetic import exp2, reciprocal
 
 
 @triton.jit
@@ -91,31 +91,3 @@ def _log_sum(x, axis: tl.constexpr):
     top = tl.max(x, axis=axis)
     top = tl.where(top == float("-inf"), 0.0, top)
     return top + tl.log2(tl.sum(exp2(x - tl.expand_dims(top, axis)), axis=axis))
-
-
-# One instruction each. The compiler's own take several more, for subnormal numbers, which do not occur here.
-@triton.jit
-def exp2(x):
-    if INTERPRETED:
-        return tl.exp2(x)
-    return tl.inline_asm_elementwise(
-        "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-    )
-
-
-@triton.jit
-def log2(x):
-    if INTERPRETED:
-        return tl.log2(x)
-    return tl.inline_asm_elementwise(
-        "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-    )
-
-
-@triton.jit
-def reciprocal(x):
-    if INTERPRETED:
-        return 1.0 / x
-    return tl.inline_asm_elementwise(
-        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-    )

@@ -22,11 +22,11 @@ from torch import Tensor
 from alignment.fused import sizes
 from alignment.fused.chunks import chunks, stride_of
 from alignment.fused.device import on_device
+from alignment.fused.features import finish, prepare
 from alignment.fused.products import multiply
 from alignment.fused.stopping import start_and_threshold, steps_until
 from alignment.fused.token_kernels import flow_kernel, transport_kernel
 from alignment.sinkhorn import SMALLEST_SCALING_EPS
-from alignment.unit import unit, unit_gradient
 
 
 def token_similarity(
@@ -83,11 +83,14 @@ def transport(
     similarity, before = _results(image, text)
     start, threshold = start_and_threshold(eps, tol)
     together = together and tol >= 0
-    x, _ = _features(image, normalize, allow_tf32)
-    y, _ = _features(text, normalize, allow_tf32)
+    dtype = _product_dtype(image, allow_tf32)
+    x, y = image, text
     cells = memory * P * L // (4 * (P * L + (max_iter if together else 0)))
 
     with on_device(image), torch.autocast(image.device.type, enabled=False):
+        if normalize or dtype != image.dtype:
+            x, _ = prepare(image, image_mass, normalize, dtype)
+            y, _ = prepare(text, text_mass, normalize, dtype)
         for chunk in _scored(x, y, image_mass, text_mass, cells):
 
             def solve(changes: Tensor | None, steps: Tensor | None, threshold: float, chunk=chunk) -> None:
@@ -147,21 +150,22 @@ def transport_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of image and text from that of the similarities, fp32; empty where not wanted."""
     P, L, d = image.shape[2], *text.shape[2:]
-    x, image_norm = _features(image, normalize, allow_tf32)
-    y, text_norm = _features(text, normalize, allow_tf32)
-    x, y = (t.masked_fill(m[..., None] == 0, 0) for t, m in ((x, image_mass), (y, text_mass)))
+    dtype = _product_dtype(image, allow_tf32)
     image_sum, text_sum = (
         torch.empty_like(t if wanted else t[:0], dtype=torch.float32)
         for t, wanted in ((image, of_image), (text, of_text))
     )
     factor = None
-    if x.dtype != torch.float32:
+    if dtype != torch.float32:
         # A plan's entries are at most about 1 / P: bring plan times gradient to the order of one, where 16 bits
         # hold it.
         factor = P / gradient.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
 
-    flows = x.new_empty(0)
+    flows = image.new_empty(0, dtype=dtype)
     with on_device(image), torch.autocast(image.device.type, enabled=False):
+        # Of tokens without mass the scores are not read, but these products read everything.
+        x, image_norms = prepare(image, image_mass, normalize, dtype)
+        y, text_norms = prepare(text, text_mass, normalize, dtype)
         for chunk in _scored(x, y, image_mass, text_mass, memory // (4 + x.itemsize)):
             if len(flows) == 0:  # the first chunk is the largest
                 flows = x.new_empty(chunk.scores.numel())
@@ -184,8 +188,8 @@ def transport_gradient(
                 target = text_sum[chunk.classes].view(-1, d)
                 _add_product(flow, chunk.x, target, first=chunk.images.start == 0)
         return (
-            _finished(image_sum, factor, image, image_norm) if of_image else image.new_empty(0),
-            _finished(text_sum, factor, text, text_norm) if of_text else text.new_empty(0),
+            finish(image_sum, factor, image, image_mass, image_norms) if of_image else image.new_empty(0),
+            finish(text_sum, factor, text, text_mass, text_norms) if of_text else text.new_empty(0),
         )
 
 
@@ -253,14 +257,9 @@ def _scored(
         yield _Chunk(images, classes, x, y, scores, points * prompts, arguments)
 
 
-def _features(tokens: Tensor, normalize: bool, allow_tf32: bool) -> tuple[Tensor, Tensor | None]:
-    """What is multiplied, and the norms that the tokens were divided by."""
-    norm = None
-    if normalize:
-        tokens, norm = unit(tokens)
-    if allow_tf32 and tokens.dtype == torch.float32:
-        tokens = tokens.half()  # numbers up to one with the mantissa of TF32
-    return tokens, norm
+def _product_dtype(tokens: Tensor, allow_tf32: bool) -> torch.dtype:
+    """fp16 has the mantissa of TF32, and what is multiplied is at most about one."""
+    return torch.float16 if allow_tf32 and tokens.dtype == torch.float32 else tokens.dtype
 
 
 def _add_product(a: Tensor, b: Tensor, total: Tensor, first: bool) -> None:
@@ -268,13 +267,6 @@ def _add_product(a: Tensor, b: Tensor, total: Tensor, first: bool) -> None:
         multiply(a, b, total)
     else:
         total.add_(multiply(a, b, torch.empty_like(total)))
-
-
-def _finished(total: Tensor, factor: Tensor | None, tokens: Tensor, norm: Tensor | None) -> Tensor:
-    """Gradient of the tokens as they were given."""
-    if factor is not None:
-        total.div_(factor)
-    return (total if norm is None else unit_gradient(total, tokens, norm)).to(tokens.dtype)
 
 
 def _setup_context(ctx, inputs, output) -> None:

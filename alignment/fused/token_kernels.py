@@ -7,7 +7,8 @@ adjacent columns of L adjacent rows. A token of mass zero takes no part; its sco
 import triton
 import triton.language as tl
 
-from alignment.fused.scaling import exp2, iterate, log2, plan_of, step
+from alignment.fused.arithmetic import cast, exp2, log2
+from alignment.fused.scaling import iterate, plan_of, step
 
 
 @triton.jit
@@ -101,7 +102,7 @@ def flow_kernel(
         kernel = exp2(kernel)
     r, c = step(kernel, u, v, c, LOGARITHMS)
     result = plan_of(kernel, r, c, LOGARITHMS) * g
-    tl.store(flow + corner + cell, result.to(flow.dtype.element_ty), mask=inside)
+    tl.store(flow + corner + cell, cast(result, flow.dtype.element_ty), mask=inside)
 
 
 @triton.jit

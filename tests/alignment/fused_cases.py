@@ -62,6 +62,7 @@ def test_ragged_lengths_and_weights(device):
     x[0, :, 9:], y[3, :, 1:] = float("nan"), float("inf")
     options = {"image_lengths": torch.tensor([9, 13]), "image_weights": weights}
     assert_agree(both(x, y, device, text_lengths=lengths, **options))
+    assert_agree(both(x, 2 * y, device, text_lengths=lengths, normalize=True, **options))
     assert_agree(both(x, y, device, text_lengths=lengths[:, 1], **options, **FIXED))
 
 
@@ -85,7 +86,7 @@ def test_each_problem_stops_by_itself(device):
             torch.testing.assert_close(together[b, c], alone[0, 0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 1.5e-2), (torch.float16, 2e-3)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 8e-3), (torch.float16, 1e-3)])
 def test_half_precision(dtype, error, device):
     x, y = tokens(1, 2, 21, 24, seed=10).to(dtype), tokens(3, 1, 5, 24, seed=11).to(dtype)
     assert_agree(both(x, y, device), gradient_error=error)

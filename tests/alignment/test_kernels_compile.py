@@ -22,6 +22,7 @@ PROMPTS, LOCAL_FEATURES = (4, 4), (196, 4)
     ("name", "sizes", "capability"),
     [(name, TRAINING, chip) for name in ("transport", "flow") for chip in (80, 90, 100)]
     + [("transport", LARGEST, 90), ("flow", LARGEST, 90), ("transport, changes", TRAINING, 90)]
+    + [("prepare", (792, 1024), 90), ("finish", (792, 1024), 90)]
     + [("prompt", PROMPTS, 80), ("prompt", PROMPTS, 90), ("prompt, changes", LOCAL_FEATURES, 90)],
     ids=str,
 )
