@@ -92,7 +92,7 @@ class _TokenSimilarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image, text, image_mass, text_mass, class_lengths, stopping, normalize, memory):
         (B, M, _, _), (C, N, _, _) = image.shape, text.shape
-        given: list[Tensor] = []
+        given = []
         if normalize:
             given = [image, text]
             (image, image_norm), (text, text_norm) = unit(image), unit(text)

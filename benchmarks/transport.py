@@ -176,7 +176,7 @@ def run(
     problems = images * classes * M * N
     cells = problems * options.image_tokens * options.text_tokens
     memory = options.memory * 2**20
-    methods = {
+    methods: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "product": product,
         "plain": functools.partial(ours, implementation="plain", memory=memory),
     }
@@ -191,7 +191,7 @@ def run(
     print(
         f"\n{images} images x {classes} classes, {M} x {N} prompts: {problems} problems, {costs:.0f} MB of costs"
     )
-    once = {name: functools.partial(f, x, y) for name, f in methods.items()}
+    once: dict[str, Callable[[], Any]] = {name: functools.partial(f, x, y) for name, f in methods.items()}
     differentiated = {name: with_gradient(f, x, y) for name, f in methods.items() if name != "product"}
     forward = measure(with_capture(once), options.repeat, device)
     both = measure({"product": once["product"], **with_capture(differentiated)}, options.repeat, device)
@@ -289,7 +289,12 @@ def main() -> None:
             other.kill()
     if options.output:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        result = {"chip": chip, "torch": torch.__version__, "load": os.getloadavg(), "settings": settings}
+        result: dict[str, Any] = {
+            "chip": chip,
+            "torch": torch.__version__,
+            "load": os.getloadavg(),
+            "settings": settings,
+        }
         result |= {"rates": rates, "runs": records, "prompt_level": prompts}
         options.output.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -92,13 +92,13 @@ def sweep(x: Tensor, y: Tensor, repeat: int) -> Iterator[dict[str, Any]]:
     for cells in WARP_CELLS:
         sizes.WARP_CELLS = cells
         for budget in BUDGETS if cells == shipped else BUDGETS[2:3]:
-            options = {"memory": budget * 2**20, "implementation": "fused"}
+            options: dict[str, Any] = {"memory": budget * 2**20, "implementation": "fused"}
             forward = functools.partial(token_transport, x, y, **options)
 
             def both(options=options) -> Any:
                 return torch.autograd.grad(token_transport(*inputs, **options).sum(), inputs)
 
-            record = {"memory_mb": budget, "warp_cells": cells}
+            record: dict[str, Any] = {"memory_mb": budget, "warp_cells": cells}
             record |= {"forward": milliseconds(forward, repeat), "both": milliseconds(both, repeat)}
             times = f"forward {record['forward']:8.3f} ms, both {record['both']:8.3f}"
             print(f"{budget:5} MB, {cells:4} cells a warp: {times}", flush=True)

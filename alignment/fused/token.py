@@ -28,6 +28,8 @@ from alignment.fused.stopping import start_and_threshold, steps_until
 from alignment.fused.token_kernels import flow_kernel, transport_kernel
 from alignment.sinkhorn import SMALLEST_SCALING_EPS
 
+FEW_STEPS = 16  # of problems that stop together: whoever needs more makes all, to see how many
+
 
 def token_similarity(
     image: Tensor,
@@ -85,7 +87,7 @@ def transport(
     together = together and tol >= 0
     dtype = _product_dtype(image, allow_tf32)
     x, y = image, text
-    cells = memory * P * L // (4 * (P * L + (max_iter if together else 0)))
+    cells = memory * P * L // (4 * (P * L + (max_iter + FEW_STEPS if together else 0)))
 
     with on_device(image), torch.autocast(image.device.type, enabled=False):
         if normalize or dtype != image.dtype:
@@ -93,30 +95,40 @@ def transport(
             y, _ = prepare(text, text_mass, normalize, dtype)
         for chunk in _scored(x, y, image_mass, text_mass, cells):
 
-            def solve(changes: Tensor | None, steps: Tensor | None, threshold: float, chunk=chunk) -> None:
+            def solve(
+                threshold: float,
+                steps: Tensor | None = None,
+                changes: Tensor | None = None,
+                chunk: _Chunk = chunk,
+            ) -> None:
                 transport_kernel[(chunk.problems,)](
                     **chunk.arguments,
                     similarity=similarity,
                     before=before,
                     changes=changes,
                     steps=steps,
+                    known=FEW_STEPS,
                     scale=math.log2(math.e) / eps,
                     start=start,
                     threshold=threshold,
-                    max_iter=max_iter,
+                    max_iter=max_iter if changes is None else changes.shape[-1],
                     LOGARITHMS=eps < SMALLEST_SCALING_EPS,
                     **sizes.launch(P, L),
                 )
 
             if together:
-                # The iterations do not depend on where they end: make all, see from their changes how many are wanted.
-                b, c = len(similarity[chunk.images]), len(text[chunk.classes])
-                changes = image_mass.new_empty(c, N, b, M, max_iter)
-                solve(changes, None, -1.0)
-                count = N * (image_mass[chunk.images] > 0).sum((1, 2))
-                solve(None, steps_until(changes.sum((1, 3)) / count[:, None], threshold), -1.0)
+                pairs = (len(text[chunk.classes]), N, len(image[chunk.images]), M)
+                tokens = N * (image_mass[chunk.images] > 0).sum((1, 2))[:, None]
+                # The iterations do not depend on where they end: see from their changes how many are wanted.
+                steps = None
+                for most in sorted({min(FEW_STEPS, max_iter), max_iter}):
+                    changes = image_mass.new_empty(*pairs, most)
+                    solve(-1.0, steps, changes)
+                    found = steps_until(changes.sum((1, 3)) / tokens, threshold)
+                    steps = found if steps is None else torch.where(steps < FEW_STEPS, steps, found)
+                solve(-1.0, steps)
             else:
-                solve(None, None, threshold)
+                solve(threshold)
     return similarity, before
 
 

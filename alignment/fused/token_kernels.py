@@ -10,8 +10,11 @@ import triton.language as tl
 from alignment.fused.arithmetic import cast, exp2, log2
 from alignment.fused.scaling import iterate, plan_of, step
 
+# They differ from chunk to chunk, and a kernel compiled for one of them would be compiled again for the next.
+OF_CHUNK = ["points", "first_image", "first_class"]
 
-@triton.jit
+
+@triton.jit(do_not_specialize=OF_CHUNK)
 def transport_kernel(
     scores,  # (prompts * L, stride)
     image_mass,  # (points, P)
@@ -19,7 +22,8 @@ def transport_kernel(
     similarity,  # (problems,), placed by ``_place``
     before,  # (problems, L) column scalings that enter the last step, placed likewise
     changes,  # (prompts, points, max_iter): sums of the changes, written instead of the results; or None
-    steps,  # (classes, images) how many iterations to make, or None: ``max_iter``
+    steps,  # (classes, images) how many iterations to make, or None: ``max_iter``; with ``changes`` what is known of it
+    known,  # steps below this number are final, and their changes not wanted
     stride,
     points,  # of the chunk, M of each image
     M,
@@ -39,12 +43,16 @@ def transport_kernel(
     LOGARITHMS: tl.constexpr,
 ):
     point, prompt = tl.program_id(0) % points, tl.program_id(0) // points
+    most = max_iter
+    if steps is not None:
+        wanted = tl.load(steps + (prompt // N) * (points // M) + point // M)
+        if changes is None:
+            most = wanted
+        elif wanted < known:
+            return
     s, u, v, _, _, _ = _problem(scores, image_mass, text_mass, stride, point, prompt, P, L, ROWS, COLS)
     there = tl.full((1,), 1, tl.int1)
     count = tl.sum((u > 0).to(tl.float32), axis=1)
-    most = max_iter
-    if steps is not None:
-        most = tl.load(steps + (prompt // N) * (points // M) + point // M)
     if changes is not None:
         changes += (tl.program_id(0).to(tl.int64) + tl.arange(0, 1)) * max_iter
     kernel, r, c, c_before = iterate(
@@ -61,7 +69,7 @@ def transport_kernel(
         tl.store(before + place * L + col, c_before, mask=col < L)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=OF_CHUNK)
 def flow_kernel(
     scores,  # (prompts * L, stride)
     image_mass,  # (points, P)

@@ -9,7 +9,7 @@ from alignment import hierarchical_transport, prompt_plan
 from tests.alignment.samples import tokens
 
 # B, C, M, N
-SHAPES = {
+PROMPT_SHAPES = {
     "four by four": (2, 9, 4, 4),
     "more problems than a program takes": (3, 50, 4, 4),
     "nothing a power of two": (2, 3, 5, 3),
@@ -26,7 +26,7 @@ def costs(B, C, M, N, seed=0):
     return (1 - torch.einsum("bmd,cnd->bcmn", x, y)) * torch.linspace(0.3, 2, C)[None, :, None, None]
 
 
-def assert_agree(cost, device, **options):
+def assert_plans_agree(cost, device, **options):
     fused, plain = (
         prompt_plan(cost.to(where), implementation=implementation, **options).cpu()
         for implementation, where in (("fused", device), ("plain", "cpu"))
@@ -35,16 +35,16 @@ def assert_agree(cost, device, **options):
 
 
 @pytest.mark.parametrize("stop", ["problem", "release", "fixed"])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("shape", PROMPT_SHAPES.values(), ids=PROMPT_SHAPES.keys())
 def test_prompt_shapes(shape, stop, device):
-    assert_agree(costs(*shape), device, stop=stop, max_iter=12)
+    assert_plans_agree(costs(*shape), device, stop=stop, max_iter=12)
 
 
 @pytest.mark.parametrize("stop", ["problem", "release"])
 @pytest.mark.parametrize("eps", [0.01, 0.05, 0.1, 1.0])
 def test_prompt_stopping_rules(eps, stop, device):
     for options in ({"tol": 1e-1}, {"tol": 1e-2}, {"tol": 1e-4}, {"max_iter": 1}, {"max_iter": 2}):
-        assert_agree(costs(2, 5, 4, 4), device, eps=eps, stop=stop, **{"max_iter": 30, **options})
+        assert_plans_agree(costs(2, 5, 4, 4), device, eps=eps, stop=stop, **{"max_iter": 30, **options})
 
 
 @pytest.mark.parametrize("eps", [0.02, 0.1])
@@ -54,7 +54,7 @@ def test_prompt_weights(eps, device):
     cost = costs(2, 3, 5, 4)
     options = {"image_weights": rows, "text_weights": cols}
     for stop in ("problem", "release"):
-        assert_agree(cost, device, eps=eps, stop=stop, max_iter=20, **options)
+        assert_plans_agree(cost, device, eps=eps, stop=stop, max_iter=20, **options)
     plan = prompt_plan(cost.to(device), implementation="fused", eps=eps, **options).cpu()
     assert (plan[0, :, 2] == 0).all()
     assert (plan[:, 1, :, 3] == 0).all()

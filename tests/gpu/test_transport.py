@@ -72,8 +72,7 @@ def test_memory_stays_within_the_budget():
     assert extra <= memory + beside + 2 * 2**20
 
 
-def test_chunks_change_nothing(large):
-    """Another budget, another order of the fp32 sums."""
+def test_another_budget_is_another_order_of_sums(large):
     x, y, lengths = large
     results = []
     for memory in (2**30, 2**22):
