@@ -42,7 +42,7 @@ SHAPES = {
     "one token each": (2, 1, 1, 2, 1, 1, 16),
     "several row tiles": (1, 1, 70, 2, 1, 9, 16),
     "wide features": (1, 1, 17, 1, 2, 3, 300),
-    "many prompts": (1, 1, 5, 9, 5, 3, 16),
+    "many prompts": (1, 1, 5, 7, 3, 3, 16),
 }
 
 
@@ -68,8 +68,14 @@ def test_ragged_lengths_and_weights(device):
 
 @pytest.mark.parametrize("eps", [0.05, 0.1, 1.0])
 def test_stopping_rules(eps, device):
-    x, y = tokens(1, 2, 9, 16, seed=6), tokens(3, 2, 4, 16, seed=7)
-    for options in (FIXED, {"tol": 1e-2}, {"tol": 1e-5}, {"stop": "fixed", "max_iter": 1}, {"max_iter": 2}):
+    x, y = tokens(1, 2, 9, 16, seed=6), tokens(2, 2, 4, 16, seed=7)
+    for options in (
+        FIXED,
+        {"tol": 1e-2},
+        {"tol": 1e-5, "max_iter": 30},
+        {"stop": "fixed", "max_iter": 1},
+        {"max_iter": 2},
+    ):
         fused = token_transport(x.to(device), y.to(device), eps=eps, implementation="fused", **options)
         plain = token_transport(x, y, eps=eps, implementation="plain", **options)
         torch.testing.assert_close(fused.cpu(), plain, rtol=1e-5, atol=1e-6)
@@ -129,7 +135,7 @@ def test_mixed_dtypes_and_strides(device):
 def test_operators_pass_opcheck(normalize, together, device):
     from alignment.fused import token as fused
 
-    x, y = tokens(1, 2, 5, 16, seed=16).to(device), tokens(2, 1, 3, 16, seed=17).to(device)
+    x, y = tokens(1, 1, 5, 16, seed=16).to(device), tokens(2, 1, 3, 16, seed=17).to(device)
     masses = [marginals(None, None, tuple(t.shape[:3]), t.device) for t in (x, y)]
     arguments = (
         x.requires_grad_(),
@@ -202,10 +208,12 @@ def test_logarithms(stop, device):
 
 def test_release_stops_the_problems_of_a_pair_together(device):
     x = torch.stack([tokens(1, 8, 16, seed=8, common=c) for c in (0.0, 5.0)], dim=1)
-    y = torch.stack([tokens(2, 4, 16, seed=9, common=c) for c in (0.0, 5.0)], dim=1)
+    y = torch.stack([tokens(1, 4, 16, seed=9, common=c) for c in (0.0, 5.0)], dim=1)
+    y = torch.cat([y, tokens(1, 2, 4, 16, seed=9)])
     options = {"stop": "release", "max_iter": 10}
     assert_agree(both(x, y, device, tol=1e-1, **options))
-    assert_agree(both(x, y, device, tol=1e-4, **{**options, "max_iter": 25}))  # one pair needs more than 16
+    more = torch.cat([x, tokens(1, 2, 8, 16, seed=3)])  # some pairs need more than 16 steps, some fewer
+    assert_agree(both(more, y, device, tol=4e-3, stop="release", max_iter=25))
     lengths = torch.tensor([[4, 1], [2, 3]])
     assert_agree(both(x, y, device, text_lengths=lengths, image_lengths=torch.tensor([[8, 3]]), **options))
 
@@ -225,7 +233,7 @@ def test_tf32(device):
 
 
 def test_hierarchy(device):
-    x, y = tokens(2, 3, 9, 16, seed=24), tokens(4, 2, 5, 16, seed=25)
+    x, y = tokens(1, 3, 9, 16, seed=24), tokens(2, 2, 5, 16, seed=25)
     arguments = [t.to(device) for t in (x[:, :, 0], y[:, :, 0], x, y)]
     fused, plain = (hierarchical_transport(*arguments, implementation=i) for i in ("fused", "plain"))
     torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
