@@ -13,8 +13,8 @@ if torch.cuda.is_available():
     pytest.skip("there is a real one (tests/gpu)", allow_module_level=True)
 
 
-#: Folders whose waits are to go: the prompt level's stopping rule, and the indices of a new forest of texts.
-WAITS_ELSEWHERE = ("clip/", "alignment/")
+#: Folders whose waits are to go: the indices of a new forest of texts.
+WAITS_ELSEWHERE = ("clip/",)
 
 
 @pytest.fixture
