@@ -12,52 +12,61 @@ import argparse
 import random
 from contextlib import nullcontext
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import MissingFile, WrongInput
-from runs import DASSL, ranks, unfinished
-from runs.errors import OneLineParser, clean_errors, terminate_as_interrupt
-from runs.folder import (
-    can_continue,
-    check_evaluation,
-    finished_run,
-    is_overwritten,
-    log_as_before,
-    run_of_checkpoint,
-    set_aside,
-    settle,
-    working_in,
-)
-from runs.record import make_record, trainable_parameters, write_record
+from runs import DASSL, command_line
+from runs.errors import clean_errors, terminate_as_interrupt
 
-with clean_errors():  # Ctrl-C is one line in the seconds that these take, too
+make_parser = partial(command_line.make_parser, __doc__)
+
+with clean_errors():
+    if __name__ == "__main__":  # before the imports, which take seconds
+        arguments = command_line.read_arguments(make_parser())
+
     import torch
-    from yacs.config import CfgNode
 
-    from dassl.data.datasets import DATASET_REGISTRY
-    from dassl.engine import TRAINER_REGISTRY, build_trainer
-    from dassl.utils import collect_env_info, set_random_seed, setup_logger
-    from runs.schema import extend_cfg, get_cfg_default, reset_cfg, setup_cfg  # noqa: F401  scripts take them from here
-
-
-def print_args(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Print the arguments and the config, as CoOp's logs begin."""
-    print("***************\n** Arguments **\n***************")
-    for key, value in sorted(vars(args).items()):
-        print(f"{key}: {value}")
-    print(f"************\n** Config **\n************\n{cfg}")
+    from dassl.engine import build_trainer
+    from dassl.utils import collect_env_info, set_random_seed
+    from runs import ranks, unfinished
+    from runs.folder import (
+        can_continue,
+        check_evaluation,
+        finished_run,
+        is_overwritten,
+        log_as_before,
+        run_of_checkpoint,
+        set_aside,
+        settle,
+        working_in,
+    )
+    from runs.key_list import print_keys
+    from runs.log import print_args, print_system, start_log
+    from runs.record import make_record, trainable_parameters, write_record
+    from runs.schema import (  # noqa: F401  scripts take them from here
+        CfgNode,
+        check_values,
+        extend_cfg,
+        get_cfg_default,
+        not_read,
+        reset_cfg,
+        setup_cfg,
+    )
 
 
 def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
     """Run what `args` ask for, unless its folder holds the finished run already; of several processes, `together`."""
     started = datetime.now(timezone.utc)
+    if args.keys is not None:
+        print_keys(args.keys)
+        return
     cfg = setup_cfg(args)
     ranks.use_device(cfg.USE_CUDA)
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
         raise MissingFile(f"DASSL_PATH {DASSL} holds no dassl package")
-    _check_name("trainer", cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
-    _check_name("data set", cfg.DATASET.NAME, DATASET_REGISTRY.registered_names())
+    check_values(cfg)
 
     folder, kind = Path(cfg.OUTPUT_DIR), "eval" if args.eval_only else "train"
     model_dir, load_epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
@@ -79,7 +88,7 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
             unfinished.check_settings(continued, cfg)
         logs = set(folder.glob("log.txt*"))
         with log_as_before(folder) if first else nullcontext():
-            trainer = _build(args, cfg, together)
+            trainer = _build(args, cfg, together, anew)
             if args.eval_only:
                 _load(trainer, args, cfg)
             elif continued:
@@ -159,19 +168,14 @@ def _do(trainer: Any, kind: str) -> None:
         trainer.train()
 
 
-def _check_name(what: str, name: str, names: list[str]) -> None:
-    if name not in names:
-        raise WrongInput(f"{what} {name!r} is unknown, choose from: {', '.join(sorted(names))}")
-
-
-def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None) -> Any:
+def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None, anew: bool) -> Any:
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
     elif together:
         set_random_seed(together.agree("seed", random.randrange(2**32)))
     if ranks.rank() == 0:
-        setup_logger(cfg.OUTPUT_DIR)
+        start_log(cfg.OUTPUT_DIR, anew)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
@@ -179,7 +183,10 @@ def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None)
         print(f"Using the Dassl in {DASSL} (DASSL_PATH)")
     if cfg.VERBOSE:
         print_args(args, cfg)
-        print(f"Collecting env info ...\n** System info **\n{collect_env_info()}\n")
+        print_system(collect_env_info())
+    if ignored := not_read(cfg):
+        settings = ", ".join(f"{name} {value}" for name, value in ignored.items())
+        print(f"Warning: {cfg.TRAINER.NAME} does not read {settings}")
     trainer = build_trainer(cfg)
     if together:
         together.check_equal(trainer)
@@ -199,33 +206,8 @@ def _how_to_continue(folder: Path, trainer: Any) -> str:
     return f"{where}, nothing saved yet; start the same command again"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The arguments of CoOp's train.py."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--root", default="", help="folder of the data sets")
-    add("--output-dir", default="", help="folder of this run")
-    add("--resume", default="", help="folder of an unfinished run to continue, with its settings")
-    add("--seed", type=int, default=-1, help="fixes all random numbers; negative: not fixed")
-    add("--source-domains", nargs="+", help="source domains (domain adaptation and generalisation)")
-    add("--target-domains", nargs="+", help="target domains (domain adaptation and generalisation)")
-    add("--transforms", nargs="+", help="image transforms in training")
-    add("--config-file", default="", help="settings of the method (.yaml)")
-    add("--dataset-config-file", default="", help="settings of the data set (.yaml)")
-    add("--trainer", default="", help="the method")
-    add("--backbone", default="", help="the CLIP model")
-    add("--head", default="", help="the head, for Dassl's trainers that have one")
-    add("--eval-only", action="store_true", help="test the model in --model-dir")
-    add("--model-dir", default="", help="output folder of the run to test, or a checkpoint in it")
-    add("--load-epoch", type=int, help="test the checkpoint of this epoch")
-    add("--no-train", action="store_true", help="build everything, train nothing")
-    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any settings, e.g. OPTIM.MAX_EPOCH 50")
-    return parser
-
-
 if __name__ == "__main__":
     with clean_errors():
         terminate_as_interrupt()
-        arguments = make_parser().parse_args()
         with ranks.joined() as together:
             main(arguments, together)

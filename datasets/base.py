@@ -12,6 +12,7 @@ from datasets.fewshot import draw_hash, few_shot
 from datasets.files import md5_of
 from datasets.origin import Origin, compare_sizes
 from datasets.split import Item, Split, check_classes, check_files, check_once, load_split, save_split
+from keys.of_all_runs import of
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
@@ -71,7 +72,7 @@ class SplitDataset(DatasetBase):
         if split.train:
             split = self.few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
             self.few_shot_hash = draw_hash(split)
-        split = subsample_classes(split, cfg.DATASET.get("SUBSAMPLE_CLASSES", "all"))
+        split = subsample_classes(split, of(cfg, "DATASET.SUBSAMPLE_CLASSES"))
         train, val, test = (self._to_data(part) for part in split)
         # Dassl takes the classes from the training part, so a data set for testing only must have one.
         super().__init__(train_x=train or test, val=val or None, test=test)

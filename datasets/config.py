@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import read_image
+from keys import declare
+from keys.of_all_runs import ALL_RUNS, of
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode
 
+#: The keys of all runs that data sets read.
+OF_DATA_SETS = ("DATASET.SUBSAMPLE_CLASSES", "INPUT.EXIF", "INPUT.WHITE", "DATALOADER.CACHE_MB")
+
 
 def extend_cfg(cfg: CfgNode) -> None:
     """Declare CoOp's ``DATASET.SUBSAMPLE_CLASSES``, how images are read, and the keys of each data set."""
-    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base or new
-    cfg.INPUT.EXIF = False  # turn images as their orientation tags say; published numbers ignore them
-    cfg.INPUT.WHITE = 0.0  # of grey images with more than 8 bits; 0: 65535 in 16 bits, 1.0 in floating point
-    cfg.DATALOADER.CACHE_MB = 0  # for decoded training images; the original Dassl keeps none
+    declare(cfg, {name: ALL_RUNS[name] for name in OF_DATA_SETS})
     for name in DATASET_REGISTRY.registered_names():
-        declare = getattr(DATASET_REGISTRY.get(name), "extend_cfg", None)
-        if declare is not None:
-            declare(cfg)
+        extend = getattr(DATASET_REGISTRY.get(name), "extend_cfg", None)
+        if extend is not None:
+            extend(cfg)
 
 
 def reading_options(cfg: CfgNode) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def reading_options(cfg: CfgNode) -> dict[str, Any]:
     Raises:
         ValueError: the engine, the original Dassl, would take no notice of them.
     """
-    options = {key: cfg.INPUT.get(key.upper(), False) for key in ("exif", "white")}
+    options = {key: of(cfg, f"INPUT.{key.upper()}") for key in ("exif", "white")}
     options = {key: value for key, value in options.items() if value}
     if not options.keys() <= inspect.signature(read_image).parameters.keys():
         names = " and ".join(f"INPUT.{key.upper()}" for key in options)

@@ -28,6 +28,7 @@ from datasets.split import PARTS, Item, Split, load_split
 from datasets.table import read_table
 from datasets.template import check_template
 from datasets.text import read_json
+from keys import Key, declare
 
 # The (path, class) of the images of each part; the part is "" when they are yet to be split.
 Found = dict[str, list[tuple[str, str]]]
@@ -50,15 +51,24 @@ PART_NAMES = {
 class ImageFolder(SplitDataset):
     """The images in the data root itself; options in ``cfg.DATASET.IMAGE_FOLDER``."""
 
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        cfg.DATASET.IMAGE_FOLDER = CfgNode()
-        cfg.DATASET.IMAGE_FOLDER.TEMPLATE = SplitDataset.template
-        cfg.DATASET.IMAGE_FOLDER.CLASS_NAMES = ""  # JSON file {folder: class name}; "": the folders' names
-        cfg.DATASET.IMAGE_FOLDER.CSV = ""  # CSV file; "": folders
-        cfg.DATASET.IMAGE_FOLDER.ENCODING = ""  # of the CSV file; "": UTF-8, or what its byte-order mark says
-        cfg.DATASET.IMAGE_FOLDER.NESTED = True  # take the images in folders below a class's
-        cfg.DATASET.IMAGE_FOLDER.SPLIT_SEED = 0
+    keys = {
+        "DATASET.IMAGE_FOLDER.TEMPLATE": Key(SplitDataset.template, "the prompt, with {} for the class name"),
+        "DATASET.IMAGE_FOLDER.CLASS_NAMES": Key(
+            "", "JSON file {folder: class name}; without one the folders' names"
+        ),
+        "DATASET.IMAGE_FOLDER.CSV": Key(
+            "", "CSV file of images and classes; without one they lie in folders"
+        ),
+        "DATASET.IMAGE_FOLDER.ENCODING": Key(
+            "", "of the CSV file; without one UTF-8, or what its byte-order mark says"
+        ),
+        "DATASET.IMAGE_FOLDER.NESTED": Key(True, "take the images in folders below a class's"),
+        "DATASET.IMAGE_FOLDER.SPLIT_SEED": Key(0, "of the draw of validation and test images"),
+    }
+
+    @classmethod
+    def extend_cfg(cls, cfg: CfgNode) -> None:
+        declare(cfg, cls.keys)
 
     def __init__(self, cfg: CfgNode) -> None:
         self.options = cfg.DATASET.IMAGE_FOLDER

@@ -57,13 +57,16 @@ def working_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def log_as_before(folder: Path) -> Iterator[None]:
-    """When the body fails, remove the log that it began: a wrong input leaves no trace."""
-    logs = set(folder.glob("log.txt*"))
+    """When the body fails, remove what it has logged: a wrong input leaves no trace."""
+    logs = {log: log.stat().st_size for log in folder.glob("log.txt*")}
     try:
         yield
     except BaseException:
-        for log in set(folder.glob("log.txt*")) - logs:
-            log.unlink()
+        for log in folder.glob("log.txt*"):
+            if log in logs:
+                os.truncate(log, logs[log])
+            else:
+                log.unlink()
         raise
 
 

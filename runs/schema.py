@@ -1,39 +1,40 @@
 """All config keys, those of Dassl and those declared here, and the config of a command line."""
 
 import argparse
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
 import datasets.config  # registers the data sets, too
 import trainers  # noqa: F401  registers the methods
 from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.data.transforms.transforms import AVAI_CHOICES, INTERPOLATION_MODES
 from dassl.engine import TRAINER_REGISTRY
+from dassl.evaluation.build import EVALUATOR_REGISTRY
+from dassl.optim.lr_scheduler import AVAI_SCHEDS
+from dassl.optim.optimizer import AVAI_OPTIMS
 from foundation import identity
 from foundation.errors import MissingFile
+from keys import Key, check, declare, each, one_of, value
+from keys.of_all_runs import ALL_RUNS
+from keys.of_dassl import DASSL
+from runs import DASSL as DASSL_PATH
 from runs import unfinished
-from runs.settings import merge_file, merge_pairs
+from runs.settings import leaves, merge_file, merge_one, merge_pairs, nearest
 
 
 def extend_cfg(cfg: CfgNode) -> None:
     """Declare the keys that Dassl does not have: this program's, those of the data sets and of the trainers."""
     datasets.config.extend_cfg(cfg)
-    cfg.MODEL.TEXT_CHUNK = 0  # classes that are encoded at once; 0: as many as fit
-    cfg.MODEL.TEXT_MEMORY = 0.0  # GiB that their activations may take; 0: half of what is free
-    cfg.TRAINER.CLASS_SAMPLE = 0  # classes that a training step tells apart, its batch's included; 0: all
-    cfg.TEST.CLASS_CHUNK = 0  # classes that an evaluation scores at once, keeping the best; 0: all
-    cfg.TEST.TOP_K = 1  # also report how often the class is among the k best
-    cfg.TEST.FEATURE_CACHE = ""  # a folder: keep image features there, where a method's image tower is frozen
-    cfg.TRAIN.FEATURE_CACHE = False  # those of training images too; their transforms must not be random
-    cfg.TRAIN.COMPILE = False  # torch.compile of both towers
-    cfg.TRAIN.CUDA_GRAPH = "auto"  # capture steps as CUDA graphs: auto (where they can be), True or False
-    cfg.TRAIN.TF32 = False  # multiply fp32 matrices on GPUs with fewer digits
-    cfg.TRAIN.OVERWRITE = False  # do a finished run again
-    cfg.TRAIN.RESUME_INTERVAL = 30.0  # seconds between two writings of the file to resume from
+    declare(cfg, ALL_RUNS)
     for name in TRAINER_REGISTRY.registered_names():
-        declare = getattr(TRAINER_REGISTRY.get(name), "extend_cfg", None)
-        if declare is not None:
-            declare(cfg)
+        extend = getattr(TRAINER_REGISTRY.get(name), "extend_cfg", None)
+        if extend is not None:
+            extend(cfg)
 
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
@@ -52,6 +53,7 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     if stored and args.seed is not None and args.seed < 0:  # not given
         cfg.SEED = seed
     merge_pairs(cfg, args.opts or [])
+    expand_home(cfg)
     cfg.freeze()
     return cfg
 
@@ -86,4 +88,79 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
         "head": "MODEL.HEAD.NAME",
     }.items():
         if getattr(args, argument):
-            cfg.merge_from_list([key, getattr(args, argument)])
+            merge_one(cfg, key, getattr(args, argument), f"--{argument.replace('_', '-')}")
+
+
+def expand_home(cfg: CfgNode) -> None:
+    """In keys that name a file or folder, `~` becomes the home folder."""
+    for name, key in declared_keys().items():
+        path = value(cfg, name, {name: key})
+        if key.is_path and isinstance(path, str) and path.startswith("~"):
+            cfg.merge_from_list([name, repr(os.path.expanduser(path))])
+
+
+def declared_keys(trainer: str = "", dataset: str = "") -> dict[str, Key]:
+    """Every key of all runs, and those of a method and of a data set, where these declare them as Keys."""
+    keys = {**DASSL, **ALL_RUNS}
+    for name, names in {
+        "TEST.EVALUATOR": EVALUATOR_REGISTRY.registered_names(),
+        "OPTIM.NAME": AVAI_OPTIMS,
+        "OPTIM.LR_SCHEDULER": AVAI_SCHEDS,
+        "INPUT.INTERPOLATION": INTERPOLATION_MODES,
+    }.items():
+        keys[name] = replace(keys[name], allowed=one_of(*names))
+    keys["INPUT.TRANSFORMS"] = replace(keys["INPUT.TRANSFORMS"], allowed=each(one_of(*AVAI_CHOICES)))
+    if trainer in TRAINER_REGISTRY.registered_names():
+        declared = getattr(TRAINER_REGISTRY.get(trainer), "declared_keys", None)
+        keys |= declared() if declared else {}
+    if dataset in DATASET_REGISTRY.registered_names():
+        keys |= getattr(DATASET_REGISTRY.get(dataset), "keys", {})
+    return keys
+
+
+def not_read(cfg: CfgNode) -> dict[str, Any]:
+    """Settings of other methods' sections that somebody has made, with their values: the run's method ignores them.
+
+    Empty for a method whose keys are not declared as Keys: who knows what it reads.
+    """
+    if not hasattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "declared_keys"):
+        return {}
+    default = get_cfg_default()
+    extend_cfg(default)
+    usual, own = dict(leaves(default)), declared_keys(cfg.TRAINER.NAME)
+    return {
+        name: value
+        for name, value in leaves(cfg)
+        if name.startswith("TRAINER.") and name not in own and usual.get(name) != value
+    }
+
+
+def check_values(cfg: CfgNode) -> None:
+    """ValueError where a value is not allowed, by itself or beside another one."""
+    trainer, dataset = cfg.TRAINER.NAME, cfg.DATASET.NAME
+    for given, what, how, names in (
+        (trainer, "trainer", "--trainer NAME", TRAINER_REGISTRY.registered_names()),
+        (dataset, "data set", "--dataset-config-file FILE", DATASET_REGISTRY.registered_names()),
+    ):
+        if given not in names:
+            said = (
+                f"{given!r} is unknown, the nearest is {nearest(given, names)}"
+                if given
+                else f"is missing ({how})"
+            )
+            raise ValueError(f"{what} {said}; choose from: {', '.join(sorted(names))}")
+    check(cfg, declared_keys(trainer, dataset))
+    if DASSL_PATH and cfg.INPUT.RESIZE_MODE != "shortest":
+        raise ValueError(
+            f"INPUT.RESIZE_MODE is {cfg.INPUT.RESIZE_MODE}: the original Dassl knows shortest only"
+        )
+    optim = cfg.OPTIM
+    if optim.WARMUP_EPOCH > optim.MAX_EPOCH:
+        raise ValueError(
+            f"OPTIM.WARMUP_EPOCH is {optim.WARMUP_EPOCH}, more than all epochs (OPTIM.MAX_EPOCH {optim.MAX_EPOCH})"
+        )
+    if optim.NAME == "sgd" and optim.SGD_NESTEROV and (optim.MOMENTUM == 0 or optim.SGD_DAMPNING != 0):
+        raise ValueError(
+            f"OPTIM.SGD_NESTEROV is True: OPTIM.MOMENTUM (now {optim.MOMENTUM}) above 0 and OPTIM.SGD_DAMPNING "
+            f"(now {optim.SGD_DAMPNING}) 0 are needed"
+        )

@@ -33,8 +33,7 @@ def test_a_config_opens_with_a_command_that_runs_it(config, monkeypatch):
     args = train.make_parser().parse_args(command_of(config))
     assert config in (args.config_file, args.dataset_config_file)
     cfg = train.setup_cfg(args)
-    assert cfg.TRAINER.NAME in train.TRAINER_REGISTRY.registered_names()
-    assert cfg.DATASET.NAME in train.DATASET_REGISTRY.registered_names()
+    train.check_values(cfg)
     assert cfg.MODEL.BACKBONE.NAME
 
 

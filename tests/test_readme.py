@@ -22,7 +22,7 @@ def test_there_are_commands():
 def test_a_command_is_one_that_train_py_takes(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = train.setup_cfg(train.make_parser().parse_args(shlex.split(command.replace("\\\n", ""))))
-    assert cfg.TRAINER.NAME in train.TRAINER_REGISTRY.registered_names()
+    train.check_values(cfg)
 
 
 def test_every_file_it_names_is_there():

@@ -483,9 +483,10 @@ def test_a_wrong_key_in_a_file_names_the_file(run_train, short_run, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_config_lists_those_there_are(run_train, short_run, tmp_path):
+def test_a_missing_config_names_the_nearest(run_train, short_run, tmp_path):
     ended = run_train(*changed(short_run, dataset_config_file="configs/datasets/digits.yaml"))
-    ended.assert_wrong_input("configs/datasets/digits.yaml", "handwritten_digits.yaml", "eurosat.yaml")
+    ended.assert_wrong_input("configs/datasets/digits.yaml", "handwritten_digits.yaml")
+    assert len(ended.err) < 300
     assert not (tmp_path / "run").exists()
 
 

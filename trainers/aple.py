@@ -31,8 +31,8 @@ from yacs.config import CfgNode
 
 from clip import CLIP, TextPrompts
 from dassl.engine import TRAINER_REGISTRY
+from keys import Allowed, Key, above, at_least, one_of, share
 
-from .base import section
 from .image_adapter import ImageAdapter
 from .ivlp import IVLP, IVLPModel
 from .prompt_model import Prompts
@@ -41,6 +41,14 @@ from .zeroshot_texts import zeroshot_texts
 #: Stage -> what it trains.
 STAGES = {"language": ("language",), "vision": ("vision",), "both": ("language", "vision")}
 SCHEDULES = ("phase", "epoch", "batch")
+#: The modality that stage I begins with -> the stages in order.
+ORDERS = {"language": ("language", "vision", "both"), "vision": ("vision", "language", "both")}
+_three = "three that are not negative and add up to 1"
+SHARES = Allowed(
+    lambda shares: len(shares) == 3 and min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6,
+    f"{_three} are needed",
+    _three,
+)
 
 
 class APLeModel(IVLPModel):
@@ -51,8 +59,6 @@ class APLeModel(IVLPModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         self.options = cfg.TRAINER.APLE
-        if not hasattr(self, "visual"):
-            raise ValueError("PROMPT_DEPTH_VISION is 0, APLe trains prompts of both towers")
         self.adapter = ImageAdapter(self.options.SIGMA, self.options.ALPHA)
         self.zeroshot = zeroshot_texts(clip, classnames, [template])
         self.stage = "both"
@@ -93,17 +99,26 @@ class APLe(IVLP):
     model_class = APLeModel
     model_name = "prompt_learner"
     section = "APLE"
+    keys = IVLP.keys | {
+        "N_CTX_VISION": Key(2, "n_v, visual tokens", at_least(1)),
+        "PROMPT_DEPTH_VISION": Key(9, "D_v", at_least(1)),
+        "SIGMA": Key(0.05, "of the adapter's Gaussian, in cycles per pixel", above(0)),
+        "ALPHA": Key(0.9, "share of the image itself behind the adapter", share),
+        "LAMBDA": Key(1.0, "weight of the zero-shot guidance in stage I", at_least(0)),
+        "TEMPERATURE": Key(1.0, "of the guidance", above(0)),
+        "SCHEDULE": Key(
+            "phase", "how stages alternate: one after the other, or in turns", one_of(*SCHEDULES)
+        ),
+        "ORDER": Key("language", "which modality stage I begins with", one_of(*ORDERS)),
+        "SHARES": Key((1 / 3, 1 / 3, 1 / 3), "of the epochs (phase): first modality, second, both", SHARES),
+    }
 
     def build_model(self) -> None:
         options = self.cfg.TRAINER.APLE
-        self.stages = stage_order(options.ORDER)
+        self.stages = ORDERS[options.ORDER]
         self.ends = phase_ends(options.SHARES, self.max_epoch)
-        if options.SCHEDULE not in SCHEDULES:
-            raise ValueError(
-                f"TRAINER.APLE.SCHEDULE is {options.SCHEDULE!r}, choose from: {', '.join(SCHEDULES)}"
-            )
-        for stage, start, end, share in zip(self.stages, [0, *self.ends], self.ends, options.SHARES):
-            if options.SCHEDULE == "phase" and start == end and share > 0:
+        for stage, start, end, part in zip(self.stages, [0, *self.ends], self.ends, options.SHARES):
+            if options.SCHEDULE == "phase" and start == end and part > 0:
                 print(
                     f"Warning: of {self.max_epoch} epochs (OPTIM.MAX_EPOCH) none is left for the stage {stage!r}"
                 )
@@ -142,38 +157,7 @@ class APLe(IVLP):
         )
         return super().forward_backward(batch)
 
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "APLE")
-        options.N_CTX_VISION = 2  # n_v
-        options.N_CTX_TEXT = 2  # n_t
-        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.PROMPT_DEPTH_VISION = 9  # D_v
-        options.PROMPT_DEPTH_TEXT = 9  # D_t
-        options.SIGMA = 0.05  # of the adapter's Gaussian, in cycles per pixel
-        options.ALPHA = 0.9  # share of the image itself behind the adapter
-        options.LAMBDA = 1.0  # weight of the zero-shot guidance in stage I
-        options.TEMPERATURE = 1.0  # of the guidance
-        options.SCHEDULE = "phase"  # phase, epoch or batch
-        options.ORDER = "language"  # which modality stage I begins with: language or vision
-        options.SHARES = (1 / 3, 1 / 3, 1 / 3)  # of the epochs: first modality, second, both (phase)
-
-
-def stage_order(first: str) -> list[str]:
-    """The three stages in order."""
-    orders = {"language": ["language", "vision", "both"], "vision": ["vision", "language", "both"]}
-    if first not in orders:
-        raise ValueError(f"TRAINER.APLE.ORDER is {first!r}, choose from: {', '.join(orders)}")
-    return orders[first]
-
 
 def phase_ends(shares: tuple[float, ...], epochs: int) -> list[int]:
-    """The epoch at which each stage ends.
-
-    Raises:
-        ValueError: not three shares, a negative one, or they do not add up to one.
-    """
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"TRAINER.APLE.SHARES is {tuple(shares)}, three shares that add up to 1 are needed")
+    """The epoch at which each stage ends."""
     return [round(epochs * sum(shares[: i + 1])) for i in range(3)]

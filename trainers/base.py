@@ -12,11 +12,14 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_checkpoint
+from keys import Key, check, declare, one_of
+from keys.of_all_runs import ALL_RUNS, of
+from keys.of_dassl import DASSL
 
 from . import captured, processes
 from .checkpoint import find_checkpoint, load_learned
 from .class_names import check_prompts
-from .class_texts import check_limits, draw_classes, send
+from .class_texts import draw_classes, send
 from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
 from .loss_scaling import without_waiting
@@ -28,6 +31,10 @@ DEFAULT_TEMPLATE = "a photo of a {}."
 #: Of those in INPUT.TRANSFORMS, that give the same image every time.
 FIXED_TRANSFORMS = ("normalize", "center_crop", "instance_norm")
 AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
+#: The key of every method that trains.
+PREC = Key(
+    "fp16", "precision; fp16: towers in half precision, amp and bf16: autocast", one_of(*clip.PRECISIONS)
+)
 
 
 class Release(NamedTuple):
@@ -45,10 +52,8 @@ class Release(NamedTuple):
 
 
 def section(cfg: CfgNode, name: str) -> CfgNode:
-    """``cfg.TRAINER[name]``, made if it is not there: releases of several methods share a section."""
-    if name not in cfg.TRAINER:
-        cfg.TRAINER[name] = CfgNode()
-    return cfg.TRAINER[name]
+    """``cfg.TRAINER[name]``, made if it is not there: for methods that declare their keys by assignments."""
+    return cfg.TRAINER.setdefault(name, CfgNode())
 
 
 class PromptTrainer(TrainerX):
@@ -57,7 +62,8 @@ class PromptTrainer(TrainerX):
     Class attributes of a method:
         model_class: its PromptModel.
         model_name: the checkpoint's folder, as in the method's release.
-        section: its part of the config, ``cfg.TRAINER[section]``, declared by ``extend_cfg``.
+        section: its part of the config, ``cfg.TRAINER[section]``; releases of several methods share one.
+        keys: the keys there, by their names in the section; a name with dots is a whole one.
         released_as: released trainers under other names that this one reproduces.
 
     ``PREC`` of a method: fp32; fp16 (towers in half precision, prompts, loss and transport in fp32); amp and bf16 (the
@@ -70,13 +76,26 @@ class PromptTrainer(TrainerX):
     model_class: type[PromptModel]
     model_name = "prompt_learner"
     section: str
+    keys: dict[str, Key] = {}
     released_as: dict[str, Release] = {}
     #: Calls what a GPU may capture (TRAIN.CUDA_GRAPH): a step's losses, and the scores of an evaluation's batch.
     captured = captured_scores = captured.Captured()
 
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        """Declare the method's keys and defaults."""
+    @classmethod
+    def declared_keys(cls) -> dict[str, Key]:
+        """``keys`` by their whole names."""
+        return {
+            name if "." in name else f"TRAINER.{cls.section}.{name}": key for name, key in cls.keys.items()
+        }
+
+    @classmethod
+    def extend_cfg(cls, cfg: CfgNode) -> None:
+        """Declare the method's keys with their defaults, as Dassl's plugins do."""
+        declare(cfg, cls.declared_keys())
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        """Raise ValueError where a key has a value that it may not have; who made ``cfg`` may not have looked."""
+        check(cfg, {**DASSL, **ALL_RUNS, **self.declared_keys()})
 
     @property
     def scores_batches(self) -> bool:
@@ -92,15 +111,14 @@ class PromptTrainer(TrainerX):
         print(f"Loading CLIP (backbone: {backbone})")
         towers = clip.load(backbone, self.precision()).to(self.device)
         self.backbone_hash = towers.hash
-        if cfg.TRAIN.get("COMPILE", False):
+        if of(cfg, "TRAIN.COMPILE"):
             towers.image.compile(dynamic=False)
-            if not cfg.TRAINER.get("CLASS_SAMPLE", 0):  # every step would be of other shapes
+            if not of(cfg, "TRAINER.CLASS_SAMPLE"):  # every step would be of other shapes
                 towers.text.compile(dynamic=False)
         if tuple(cfg.INPUT.SIZE) != towers.image.image_size:
             raise ValueError(
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
             )
-        check_limits(cfg)
         class_chunk(cfg)
         self.class_sample = self._class_sample()
         dataset = self.dm.dataset
@@ -145,7 +163,7 @@ class PromptTrainer(TrainerX):
             ValueError: ``TRAIN.FEATURE_CACHE``, but training images are transformed at random.
         """
         cfg = self.cfg
-        folder, in_training = cfg.TEST.get("FEATURE_CACHE", ""), cfg.TRAIN.get("FEATURE_CACHE", False)
+        folder, in_training = of(cfg, "TEST.FEATURE_CACHE"), of(cfg, "TRAIN.FEATURE_CACHE")
         random = [name for name in cfg.INPUT.TRANSFORMS if name not in FIXED_TRANSFORMS]
         if in_training and not folder:
             raise ValueError("TRAIN.FEATURE_CACHE is True, but TEST.FEATURE_CACHE names no folder")
@@ -172,7 +190,7 @@ class PromptTrainer(TrainerX):
         Raises:
             ValueError: they are fewer than a batch may have.
         """
-        size, batch = self.cfg.TRAINER.get("CLASS_SAMPLE", 0), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        size, batch = of(self.cfg, "TRAINER.CLASS_SAMPLE"), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
         if size and size < min(batch, self.num_classes):
             raise ValueError(
                 f"TRAINER.CLASS_SAMPLE is {size}, a batch may have {min(batch, self.num_classes)} classes: at least as "
@@ -267,7 +285,7 @@ class PromptTrainer(TrainerX):
     def model_inference(self, input: Tensor) -> Tensor | TopClasses:
         """Logits (B, C); with ``TEST.CLASS_CHUNK`` the best classes."""
         if self._evaluation is None:
-            k = self.cfg.TEST.get("TOP_K", 1)
+            k = of(self.cfg, "TEST.TOP_K")
             chunk, calls = class_chunk(self.cfg), self.captured_scores
             self._evaluation = Evaluation(self.model, self.num_classes, chunk, k, calls)
         with self.autocast():

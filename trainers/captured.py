@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from yacs.config import CfgNode
 
+from keys.of_all_runs import of
+
 from . import processes
 
 CHOICES = ("auto", "True", "False")
@@ -130,7 +132,7 @@ def recorder(trainer: Any) -> Recorder | None:
         ValueError: ``True``, but it cannot be; or another value than auto, True and False.
     """
     cfg: CfgNode = trainer.cfg
-    choice = str(cfg.TRAIN.get("CUDA_GRAPH", "auto"))
+    choice = str(of(cfg, "TRAIN.CUDA_GRAPH"))
     if choice not in CHOICES:
         raise ValueError(f"TRAIN.CUDA_GRAPH is {choice!r}, choose from: {', '.join(CHOICES)}")
     if choice == "False":
@@ -145,16 +147,16 @@ def recorder(trainer: Any) -> Recorder | None:
 
 def _obstacle(trainer: Any) -> str | None:
     cfg: CfgNode = trainer.cfg
-    sample = cfg.TRAINER.get("CLASS_SAMPLE", 0)
+    sample = of(cfg, "TRAINER.CLASS_SAMPLE")
     if trainer.device.type != "cuda" or not torch.cuda.is_available():
         return f"this run computes on the {trainer.device.type.upper()}, and only a GPU captures steps"
     if not getattr(trainer, "checks_losses_later", False):
         return "the original Dassl's engine waits for every step"
-    if cfg.TRAIN.get("CUDA_GRAPH", "auto") == "auto":
+    if of(cfg, "TRAIN.CUDA_GRAPH") == "auto":
         return None  # what follows concerns training alone, and is found out there
     if sample:
         return f"TRAINER.CLASS_SAMPLE is {sample}, so every step computes other class texts"
-    if cfg.TRAIN.get("FEATURE_CACHE", False):
+    if of(cfg, "TRAIN.FEATURE_CACHE"):
         return "TRAIN.FEATURE_CACHE looks up image features on the CPU in every step"
     if processes.count() > 1:
         gpu = torch.cuda.get_device_properties(trainer.device)

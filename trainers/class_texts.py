@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
 from clip import TextFeatures, TextPrompts, TextTower
+from keys.of_all_runs import of
 
 from . import processes
 
@@ -40,7 +41,7 @@ class ClassTexts:
 
     def __init__(self, tower: TextTower, cfg: CfgNode) -> None:
         self.tower = tower
-        self.chunk, self.memory = cfg.MODEL.get("TEXT_CHUNK", 0), cfg.MODEL.get("TEXT_MEMORY", 0.0)
+        self.chunk, self.memory = of(cfg, "MODEL.TEXT_CHUNK"), of(cfg, "MODEL.TEXT_MEMORY")
         self._classes: Tensor | None = None
         self._classes_there: Tensor | None = None  # the same on the device of the rows that are selected
         self._fitting: dict[bool, int] = {}
@@ -131,13 +132,6 @@ class ClassTexts:
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; the way to a GPU is not waited for."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def check_limits(cfg: CfgNode) -> None:
-    """Raise ValueError where ``MODEL.TEXT_CHUNK`` or ``MODEL.TEXT_MEMORY`` is negative."""
-    for key in ("TEXT_CHUNK", "TEXT_MEMORY"):
-        if (value := cfg.MODEL.get(key, 0)) < 0:
-            raise ValueError(f"MODEL.{key} is {value}, 0 (decided by itself) or more is needed")
 
 
 def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:

@@ -14,8 +14,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, unit
 from .text_context import TextContext
 
@@ -64,10 +65,8 @@ class CoCoOpModel(PromptModel):
 class CoCoOp(PromptTrainer):
     model_class = CoCoOpModel
     section = "COCOOP"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "COCOOP")
-        options.N_CTX = 16  # number of context tokens
-        options.CTX_INIT = ""  # initial words; they decide the number of tokens
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
+    keys = {
+        "N_CTX": Key(16, "number of context tokens", at_least(1)),
+        "CTX_INIT": Key("", "initial words; they decide the number of tokens"),
+        "PREC": PREC,
+    }

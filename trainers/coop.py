@@ -8,10 +8,11 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least, one_of
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel
-from .text_context import TextContext
+from .text_context import POSITIONS, TextContext
 
 
 class CoOpModel(PromptModel):
@@ -43,12 +44,10 @@ class CoOpModel(PromptModel):
 class CoOp(PromptTrainer):
     model_class = CoOpModel
     section = "COOP"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "COOP")
-        options.N_CTX = 16  # number of context tokens
-        options.CSC = False  # class-specific context, unless CTX_INIT gives words
-        options.CTX_INIT = ""  # initial words; they decide the number of tokens
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.CLASS_TOKEN_POSITION = "end"  # end, middle or front
+    keys = {
+        "N_CTX": Key(16, "number of context tokens", at_least(1)),
+        "CSC": Key(False, "a context for each class, unless CTX_INIT gives words"),
+        "CTX_INIT": Key("", "initial words; they decide the number of tokens"),
+        "PREC": PREC,
+        "CLASS_TOKEN_POSITION": Key("end", "where the class name stands", one_of(*POSITIONS)),
+    }

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from keys.of_all_runs import of
+
 from .captured import Captured
 from .prompt_model import PromptModel
 from .top_classes import TopClasses
@@ -73,11 +75,9 @@ def class_chunk(cfg: CfgNode) -> int:
     """``TEST.CLASS_CHUNK``.
 
     Raises:
-        ValueError: it is negative, or the evaluator may want the logits of all classes.
+        ValueError: the evaluator may want the logits of all classes.
     """
-    size, evaluator = cfg.TEST.get("CLASS_CHUNK", 0), cfg.TEST.EVALUATOR
-    if size < 0:
-        raise ValueError(f"TEST.CLASS_CHUNK is {size}, 0 (all classes at once) or more is needed")
+    size, evaluator = of(cfg, "TEST.CLASS_CHUNK"), cfg.TEST.EVALUATOR
     if size and evaluator != "Classification":
         raise ValueError(
             f"TEST.CLASS_CHUNK is {size}, of chunks only the best classes are known, and TEST.EVALUATOR {evaluator} "

@@ -7,8 +7,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, vpt_names
@@ -43,13 +44,11 @@ class IVLP(PromptTrainer):
     model_class = IVLPModel
     model_name = "VLPromptLearner"
     section = "IVLP"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "IVLP")
-        options.N_CTX_VISION = 2  # n_v
-        options.N_CTX_TEXT = 2  # n_t
-        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.PROMPT_DEPTH_VISION = 9  # D_v, 0 for no visual prompts
-        options.PROMPT_DEPTH_TEXT = 9  # D_t
+    keys = {
+        "N_CTX_VISION": Key(2, "n_v, visual tokens", at_least(0)),
+        "N_CTX_TEXT": Key(2, "n_t, context tokens", at_least(1)),
+        "CTX_INIT": Key("a photo of a", "the text context starts from its first words"),
+        "PREC": PREC,
+        "PROMPT_DEPTH_VISION": Key(9, "D_v, 0 for no visual prompts", at_least(0)),
+        "PROMPT_DEPTH_TEXT": Key(9, "D_t", at_least(1)),
+    }

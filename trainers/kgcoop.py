@@ -11,8 +11,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least
 
-from .base import PromptTrainer, Release, section
+from .base import PromptTrainer, Release
 from .coop import CoOp, CoOpModel
 from .prompt_model import unit
 from .zeroshot_texts import zeroshot_texts
@@ -49,9 +50,5 @@ class KgCoOpModel(CoOpModel):
 class KgCoOp(PromptTrainer):
     model_class = KgCoOpModel
     section = "COOP"
+    keys = CoOp.keys | {"W": Key(8.0, "weight of the distance to zero-shot CLIP", at_least(0))}
     released_as = {"KgCoOp": Release("COOP", settings={}, only={"CTX_INIT": True})}
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        CoOp.extend_cfg(cfg)
-        section(cfg, "COOP").W = 8.0  # weight of the distance to zero-shot CLIP

@@ -8,8 +8,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, Projection
@@ -38,11 +39,9 @@ class MaPLe(PromptTrainer):
     model_class = MaPLeModel
     model_name = "MultiModalPromptLearner"
     section = "MAPLE"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "MAPLE")
-        options.N_CTX = 2  # number of context tokens
-        options.CTX_INIT = "a photo of a"  # the context starts from its first words
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.PROMPT_DEPTH = 9  # D, 1 for shallow prompts only
+    keys = {
+        "N_CTX": Key(2, "number of context tokens", at_least(1)),
+        "CTX_INIT": Key("a photo of a", "the context starts from its first words"),
+        "PREC": PREC,
+        "PROMPT_DEPTH": Key(9, "D, 1 for shallow prompts only", at_least(1)),
+    }

@@ -18,8 +18,9 @@ from yacs.config import CfgNode
 from alignment import hierarchical_transport
 from clip import CLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, above, at_least, one_of
 
-from .base import PromptTrainer, Release, section
+from .base import PREC, PromptTrainer, Release
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
@@ -42,15 +43,9 @@ class MMTPAModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         self.options = options = cfg.TRAINER.MMTPA
-        if options.VARIANT not in VARIANTS:
-            raise ValueError(f"VARIANT is {options.VARIANT!r}, choose from: {', '.join(VARIANTS)}")
         self.scores_batches = options.VARIANT == "release"  # its iteration ends for all pairs together
         n_text, n_vision = options.TEXT_PROMPT_NUMBER, options.VISION_PROMPT_NUMBER
         depth_text, depth_vision = options.TEXT_PROMPT_DEPTH, options.VISION_PROMPT_DEPTH
-        if min(n_text, n_vision) < 1:
-            raise ValueError(
-                f"TEXT_PROMPT_NUMBER is {n_text}, VISION_PROMPT_NUMBER {n_vision}: at least 1 is needed of each"
-            )
 
         sentences = options.CTX_INIT.split("\t")[:n_text]
         sentences += [""] * (n_text - len(sentences))
@@ -111,20 +106,18 @@ class MMTPA(PromptTrainer):
     model_class = MMTPAModel
     model_name = "MultiModalPromptLearner"
     section = "MMTPA"
+    keys = {
+        "VARIANT": Key("paper", "the paper's text, or the authors' code", one_of(*VARIANTS)),
+        "N_CTX": Key(2, "n, context tokens of a prompt", at_least(1)),
+        "CTX_INIT": Key("a photo of a", "sentences separated by tabs, one for each text prompt"),
+        "PREC": PREC,
+        "TEXT_PROMPT_NUMBER": Key(4, "N", at_least(1)),
+        "VISION_PROMPT_NUMBER": Key(4, "M", at_least(1)),
+        "TEXT_PROMPT_DEPTH": Key(9, "D, with the shallow prompts", at_least(1)),
+        "VISION_PROMPT_DEPTH": Key(9, "D of the image tower", at_least(1)),
+        "HIERARCHICAL": Key(True, "False: transport between prompts alone"),
+        "BETA": Key(1.0, "weight of the token level in the prompt cost", at_least(0)),
+        "EPS": Key(0.1, "entropic regularisation of both levels", above(0)),
+        "MAX_ITER": Key(100, "ceiling of the scaling iterations", at_least(1)),
+    }
     released_as = {"MMP": Release("MMP", settings={"VARIANT": "release"}, only={"USECT": False})}
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "MMTPA")
-        options.VARIANT = "paper"  # paper or release
-        options.N_CTX = 2  # n, context tokens of a prompt
-        options.CTX_INIT = "a photo of a"  # sentences separated by tabs, one for each text prompt
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.TEXT_PROMPT_NUMBER = 4  # N
-        options.VISION_PROMPT_NUMBER = 4  # M
-        options.TEXT_PROMPT_DEPTH = 9  # D, with the shallow prompts
-        options.VISION_PROMPT_DEPTH = 9
-        options.HIERARCHICAL = True  # False: transport between prompts alone
-        options.BETA = 1.0  # weight of the token level in the prompt cost
-        options.EPS = 0.1  # entropic regularisation of both levels
-        options.MAX_ITER = 100  # ceiling of the scaling iterations

@@ -15,8 +15,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP, TextPrompts
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least, one_of
 
-from .base import PromptTrainer, Release, section
+from .base import PREC, PromptTrainer, Release
 from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, check_depth
@@ -65,9 +66,6 @@ class MuDPTModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.MUDPT
-        for key, allowed in (("INJECTION", INJECTIONS), ("NORM", NORMS)):
-            if options[key] not in allowed:
-                raise ValueError(f"{key} is {options[key]!r}, choose from: {', '.join(allowed)}")
         n, depth = options.N_CTX, options.DEEP_PROMPT_DEPTH
         one_way, linear = options.INJECTION == "text_to_vision", options.INJECTION == "linear"
         if one_way and not options.INJECT_SHALLOW:
@@ -134,6 +132,17 @@ def released_names(injection: str, depth: int) -> dict[str, str]:
 class MuDPT(PromptTrainer):
     model_class = MuDPTModel
     section = "MUDPT"
+    keys = {
+        "N_CTX": Key(2, "n, context tokens of either tower", at_least(1)),
+        "CTX_INIT": Key("a photo of a", "the text context starts from its first n words"),
+        "DEEP_PROMPT_DEPTH": Key(9, "D, with the shallow prompts", at_least(1)),
+        "PREC": PREC,
+        "INJECTION": Key("transformer", "which release's", one_of(*INJECTIONS)),
+        "NORM": Key("pre", "of transformer injections: the release's, or the paper's figure", one_of(*NORMS)),
+        "INJECT_SHALLOW": Key(
+            True, "False: shallow visual prompts bypass the injection (the paper's figure)"
+        ),
+    }
     released_as = {
         "UUMuDPT": Release("UUMUDPT", settings={"INJECTION": "transformer"}, only={}),
         "MuDPT": Release("MUDPT", settings={"INJECTION": "linear"}, only={}),
@@ -144,16 +153,3 @@ class MuDPT(PromptTrainer):
         linear = self.cfg.TRAINER.MUDPT.INJECTION == "linear"
         self.model_name = "MultimodalDeepPromptTuning" if linear else "UnifiedMultimodalDeepPromptTuning"
         super().build_model()
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "MUDPT")
-        options.N_CTX = 2  # n, context tokens of either tower
-        options.CTX_INIT = "a photo of a"  # the text context starts from its first n words
-        options.DEEP_PROMPT_DEPTH = 9  # D, with the shallow prompts
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.INJECTION = "transformer"  # transformer, linear or text_to_vision
-        options.NORM = "pre"  # of transformer injections: pre (release) or post (the paper's figure)
-        options.INJECT_SHALLOW = (
-            True  # False: shallow visual prompts bypass the injection (the paper's figure)
-        )

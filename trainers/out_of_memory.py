@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from keys.of_all_runs import of
+
 from .class_texts import GIB
 
 
@@ -38,10 +40,10 @@ def savings(trainer: Any, training: bool) -> list[str]:
             f"MODEL.TEXT_CHUNK {at_once // 2} (class texts at once, now {at_once}; or MODEL.TEXT_MEMORY, {less})"
         )
     if not training:
-        chunk = cfg.TEST.get("CLASS_CHUNK", 0) or trainer.num_classes
+        chunk = of(cfg, "TEST.CLASS_CHUNK") or trainer.num_classes
         if chunk > 1:
             advice.append(f"TEST.CLASS_CHUNK {chunk // 2} (classes scored at once, now {chunk})")
-    if str(cfg.TRAIN.get("CUDA_GRAPH", "auto")) != "False" and trainer.captured.recorder is not None:
+    if str(of(cfg, "TRAIN.CUDA_GRAPH")) != "False" and trainer.captured.recorder is not None:
         advice.append("TRAIN.CUDA_GRAPH False")
     part = "TRAIN_X" if training else "TEST"
     batch = cfg.DATALOADER[part].BATCH_SIZE

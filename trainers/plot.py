@@ -12,10 +12,11 @@ from yacs.config import CfgNode
 from alignment import hierarchical_transport
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least, one_of
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, unit
-from .text_context import TextContext
+from .text_context import POSITIONS, TextContext
 
 
 class Texts(NamedTuple):
@@ -32,10 +33,6 @@ class PLOTModel(PromptModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.PLOT
-        if options.CSC:
-            raise ValueError("CSC is True, PLOT's contexts are shared by the classes: only False is allowed")
-        if options.N < 1:
-            raise ValueError(f"N is {options.N}, at least one prompt is needed")
         self.add_pooled = cfg.DATASET.NAME == "ImageNet"  # as in the release
         words = options.CTX_INIT.replace("_", " ")
         n_ctx = len(words.split()) or options.N_CTX
@@ -64,13 +61,11 @@ class PLOTModel(PromptModel):
 class PLOT(PromptTrainer):
     model_class = PLOTModel
     section = "PLOT"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "PLOT")
-        options.N = 4  # prompts for each class
-        options.N_CTX = 16  # context tokens of a prompt
-        options.CSC = False  # the release's key; contexts are shared here
-        options.CTX_INIT = ""  # initial words; they decide the number of tokens
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.CLASS_TOKEN_POSITION = "end"  # end, middle or front
+    keys = {
+        "N": Key(4, "prompts for each class", at_least(1)),
+        "N_CTX": Key(16, "context tokens of a prompt", at_least(1)),
+        "CSC": Key(False, "the release's key; contexts are shared here", one_of(False)),
+        "CTX_INIT": Key("", "initial words; they decide the number of tokens"),
+        "PREC": PREC,
+        "CLASS_TOKEN_POSITION": Key("end", "where the class name stands", one_of(*POSITIONS)),
+    }

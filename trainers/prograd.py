@@ -14,9 +14,10 @@ from yacs.config import CfgNode
 
 from clip import CLIP, encode
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, above, at_least, one_of
 
 from . import processes
-from .base import PromptTrainer, section
+from .base import PromptTrainer
 from .coop import CoOp, CoOpModel
 from .zeroshot_texts import zeroshot_texts
 
@@ -39,8 +40,6 @@ class ProGradModel(CoOpModel):
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
-        if cfg.LOSS.NAME != "prograd":
-            raise ValueError(f"LOSS.NAME is {cfg.LOSS.NAME!r}, of the release's losses only prograd is here")
         template = TEMPLATES.get(cfg.DATASET.NAME, template)
         if from_template(cfg.TRAINER.COOP):
             self._start_from(template.partition("{}")[0].strip(), clip)
@@ -80,6 +79,14 @@ def from_template(options: CfgNode) -> bool:
 class ProGrad(PromptTrainer):
     model_class = ProGradModel
     section = "COOP"
+    keys = CoOp.keys | {
+        "ALPHA": Key(1.0, "the release's key, which nothing reads"),
+        "LOSS.NAME": Key("prograd", "the release's key; its other losses are not here", one_of("prograd")),
+        "LOSS.GM": Key(False, "the release's key, which nothing reads"),
+        "LOSS.ALPHA": Key(0.0, "the release's key, of another loss"),
+        "LOSS.T": Key(1.0, "temperature of the divergence", above(0)),
+        "LOSS.LAMBDA": Key(1.0, "share of the opposing component that is taken away", at_least(0)),
+    }
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         images, labels = self.parse_batch_train(batch)
@@ -98,17 +105,6 @@ class ProGrad(PromptTrainer):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return summary
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        CoOp.extend_cfg(cfg)
-        section(cfg, "COOP").ALPHA = 1.0  # the release's key, which nothing reads
-        cfg.LOSS = CfgNode()
-        cfg.LOSS.NAME = "prograd"  # the release's key; its other losses are not here
-        cfg.LOSS.GM = False  # the release's key, which nothing reads
-        cfg.LOSS.ALPHA = 0.0  # the release's key, of another loss
-        cfg.LOSS.T = 1.0  # temperature of the divergence
-        cfg.LOSS.LAMBDA = 1.0  # share of the opposing component that is taken away
 
 
 def aligned(fit: Tensor, keep: Tensor, share: float) -> Tensor:

@@ -15,8 +15,8 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, above, at_least
 
-from .base import section
 from .ivlp import IVLP, IVLPModel
 from .prompt_model import unit
 from .templates import PROMPTSRC
@@ -57,6 +57,14 @@ class PromptSRC(IVLP):
 
     model_class = PromptSRCModel
     section = "PROMPTSRC"
+    keys = IVLP.keys | {
+        "N_CTX_VISION": Key(4, "n_v, visual tokens", at_least(0)),
+        "N_CTX_TEXT": Key(4, "n_t, context tokens", at_least(1)),
+        "TEXT_LOSS_WEIGHT": Key(25.0, "of the distance to the frozen text features", at_least(0)),
+        "IMAGE_LOSS_WEIGHT": Key(10.0, "of the distance to the frozen image features", at_least(0)),
+        "GPA_MEAN": Key(15.0, "epoch with the largest weight in the average"),
+        "GPA_STD": Key(1.0, "of the weights, in epochs", above(0)),
+    }
 
     def build_model(self) -> None:
         super().build_model()
@@ -83,20 +91,6 @@ class PromptSRC(IVLP):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.average = {name: state["average"][name].to(value) for name, value in self.average.items()}
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "PROMPTSRC")
-        options.N_CTX_VISION = 4  # n_v
-        options.N_CTX_TEXT = 4  # n_t
-        options.CTX_INIT = "a photo of a"  # the text context starts from its first words
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.PROMPT_DEPTH_VISION = 9  # D_v
-        options.PROMPT_DEPTH_TEXT = 9  # D_t
-        options.TEXT_LOSS_WEIGHT = 25.0  # of the distance to the frozen text features
-        options.IMAGE_LOSS_WEIGHT = 10.0  # of the distance to the frozen image features
-        options.GPA_MEAN = 15.0  # epoch with the largest weight in the average
-        options.GPA_STD = 1.0  # in epochs
 
 
 def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:

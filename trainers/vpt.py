@@ -8,8 +8,9 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
+from keys import Key, at_least
 
-from .base import PromptTrainer, section
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, Prompts
 from .visual_prompts import FreeVisualPrompts, vpt_names
 from .zeroshot_texts import zeroshot_texts
@@ -40,11 +41,9 @@ class VPTModel(PromptModel):
 class VPT(PromptTrainer):
     model_class = VPTModel
     section = "VPT"
-
-    @staticmethod
-    def extend_cfg(cfg: CfgNode) -> None:
-        options = section(cfg, "VPT")
-        options.N_CTX_VISION = 2  # number of visual tokens
-        options.CTX_INIT = "a photo of a"  # words in front of the class name
-        options.PREC = "fp16"  # fp32, fp16, amp or bf16
-        options.PROMPT_DEPTH_VISION = 1  # D, 1 for shallow prompts only
+    keys = {
+        "N_CTX_VISION": Key(2, "number of visual tokens", at_least(1)),
+        "CTX_INIT": Key("a photo of a", "words in front of the class name"),
+        "PREC": PREC,
+        "PROMPT_DEPTH_VISION": Key(1, "D, 1 for shallow prompts only", at_least(1)),
+    }

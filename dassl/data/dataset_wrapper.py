@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Normalize, PILToTensor, Resize
 from yacs.config import CfgNode
 
+from keys.of_all_runs import of
+
 from .image_cache import ImageCache
 from .transforms import INTERPOLATION_MODES
 from .transforms.pipeline import Pipeline, ToUnitRange
@@ -47,7 +49,7 @@ class DatasetWrapper(Dataset):
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        megabytes = cfg.DATALOADER.get("CACHE_MB", 0)
+        megabytes = of(cfg, "DATALOADER.CACHE_MB")
         if megabytes < 0:
             raise ValueError(f"DATALOADER.CACHE_MB is {megabytes}, 0 (keep none) or more is needed")
         self.cache = ImageCache(megabytes * 10**6 if is_train else 0, **reading_options(cfg))

@@ -33,11 +33,11 @@ from dassl.utils import load_checkpoint, processes
 from foundation import identity
 from foundation.atomic import SUFFIX, atomic_write
 from foundation.errors import WrongInput
+from keys.of_all_runs import of
 
 from .random_states import get_random_states, set_random_states
 
 FILE_NAME = "resume.pth.tar"
-DEFAULT_INTERVAL = 30.0
 SHARE = 0.03  # of the time may go into writing
 OVERDUE = 600.0  # seconds after which it is written in the middle of an epoch, too
 
@@ -48,7 +48,7 @@ class ResumeFile:
     def __init__(self, trainer: Any):
         self.trainer = trainer
         self.path = osp.join(trainer.output_dir, FILE_NAME)
-        self.interval = float(trainer.cfg.TRAIN.get("RESUME_INTERVAL", DEFAULT_INTERVAL))
+        self.interval = float(of(trainer.cfg, "TRAIN.RESUME_INTERVAL"))
         # Before any checkpoint is loaded: what a later process, too, has after building the models.
         self.fixed_as_built = {name: fixed_checksums(model) for name, model in trainer._models.items()}
         self.inputs = identity.inputs(trainer)

@@ -73,9 +73,35 @@ def test_a_wrong_type_names_the_right_one(cfg, key, value, type_name):
         merge_pairs(cfg, [key, value])
 
 
-def test_a_text_may_look_like_a_number(cfg):
-    merge_pairs(cfg, ["OPTIM.NAME", "2"])
-    assert cfg.OPTIM.NAME == "2"
+TEXTS = ["2", "20241127_153000", "1e3", "None", "True", "(1, 2)", "[a]", "0x10", "{}", "", "a photo of a"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_stays_what_was_typed(cfg, text):
+    merge_pairs(cfg, ["OPTIM.NAME", text])
+    assert text == cfg.OPTIM.NAME
+
+
+@pytest.mark.parametrize("text", ["20241127_153000", "2024-11-27", "1e3", "007", "1.50", "12:30:00"])
+def test_a_text_in_a_file_stays_what_was_written(cfg, write, text):
+    merge_file(cfg, write(f"OPTIM:\n  NAME: {text}\n"))
+    assert text == cfg.OPTIM.NAME
+
+
+def test_quotes_around_a_text_are_not_part_of_it(cfg):
+    merge_pairs(cfg, ["OPTIM.NAME", "'a photo of a'"])
+    assert cfg.OPTIM.NAME == "a photo of a"
+
+
+@pytest.mark.parametrize("key", ["OPTIM.LR", "OPTIM.MAX_EPOCH", "OPTIM.STEPSIZE", "TRAINER.COOP.CSC"])
+@pytest.mark.parametrize("how", ["pair", "file"])
+def test_nothing_is_no_value(cfg, write, key, how):
+    section, _, last = key.rpartition(".")
+    path = write(
+        f"{section.split('.')[0]}: " + "{COOP: {CSC: null}}" if "COOP" in key else f"OPTIM: {{{last}: null}}"
+    )
+    with pytest.raises(ValueError, match=f"{key} must be of type "):
+        merge_pairs(cfg, [key, "None"]) if how == "pair" else merge_file(cfg, path)
 
 
 def test_a_list_is_no_text(cfg, write):
@@ -87,7 +113,16 @@ def test_a_list_is_no_text(cfg, write):
     ("pairs", "message"),
     [
         (["OPTIM.LR"], "OPTIM.LR has no value"),
-        (["OPTIM.LR", "1", "--seed", "2"], "--seed must stand before the KEY VALUE pairs"),
+        (
+            ["OPTIM.LR", "1", "--seed", "2"],
+            r"--seed must stand before the KEY VALUE pairs \(before OPTIM.LR\)",
+        ),
+        (["OPTIM.LR=0.1"], "OPTIM.LR=0.1 must be written without the equals sign: OPTIM.LR 0.1"),
+        (["SEED", "2", "OPTIM.LR=0.1", "OPTIM.MAX_EPOCH=2"], "without the equals sign: OPTIM.LR 0.1"),
+        (
+            ["OPTIM.LR", "OPTIM.MAX_EPOCH", "5"],
+            "OPTIM.LR has no value, the next word is the key OPTIM.MAX_EPOCH",
+        ),
     ],
 )
 def test_pairs_that_are_no_pairs(cfg, pairs, message):
@@ -109,10 +144,22 @@ def test_a_file_of_another_form(cfg, write, text, message):
         merge_file(cfg, write(text))
 
 
-def test_a_missing_file_lists_what_is_there(cfg, write, tmp_path):
+def test_a_missing_file_names_the_nearest_of_its_folder(cfg, write, tmp_path):
     write("")
-    with pytest.raises(FileNotFoundError, match=rf"in {tmp_path} there are: method.yaml$"):
-        merge_file(cfg, str(tmp_path / "other" / "method2.yaml"))
+    for number in range(9):
+        (tmp_path / f"{number}.yaml").write_text("")
+    with pytest.raises(FileNotFoundError, match=rf"the nearest are {tmp_path}/method.yaml, ") as error:
+        merge_file(cfg, str(tmp_path / "method2.yaml"))
+    assert str(error.value).count(str(tmp_path)) == 4
+
+
+def test_a_missing_file_of_a_missing_folder_names_few_that_are_shipped(cfg, tmp_path, root, monkeypatch):
+    monkeypatch.chdir(root)
+    with pytest.raises(
+        FileNotFoundError, match=r"the nearest are configs/trainers/CoOp/mini\.yaml, "
+    ) as error:
+        merge_file(cfg, str(tmp_path / "trainers" / "CoOp" / "minni.yaml"))
+    assert str(error.value).count(".yaml") == 4
 
 
 def test_a_config_is_never_executed(cfg, tmp_path):

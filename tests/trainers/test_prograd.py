@@ -24,7 +24,7 @@ def test_a_context_starts_from_the_template_at_its_end_and_zeros(make):
             ("TRAINER.COOP.CTX_INIT", "'True'", "TRAINER.COOP.N_CTX", 2),
             "N_CTX is 2, the template has . words in front",
         ),
-        (("LOSS.NAME", "kd"), "LOSS.NAME is 'kd', of the release's losses only prograd is here"),
+        (("LOSS.NAME", "kd"), "LOSS.NAME is 'kd', choose from: prograd"),
     ],
 )
 def test_what_the_release_has_and_this_has_not_is_refused(make, options, said):

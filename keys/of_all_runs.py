@@ -1,0 +1,55 @@
+"""The config keys of all runs that Dassl does not have. `of(cfg, name)` reads one, whoever made the config."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .key import Key, at_least, one_of, value
+
+ALL_RUNS: dict[str, Key] = {
+    "DATASET.SUBSAMPLE_CLASSES": Key("all", "which half of the classes", one_of("all", "base", "new")),
+    "DATALOADER.CACHE_MB": Key(0, "memory for decoded training images, of each worker", at_least(0)),
+    "INPUT.EXIF": Key(False, "turn images as their orientation tags say; published numbers ignore them"),
+    "INPUT.WHITE": Key(
+        0.0,
+        "of grey images with more than 8 bits: which value is white; 0: 65535 in 16 bits, 1.0 in floating point",
+        at_least(0),
+    ),
+    "INPUT.RESIZE_MODE": Key(
+        "shortest",
+        "test images: the shorter edge is resized and the centre cropped, or all is squashed to SIZE",
+        one_of("shortest", "squash"),
+    ),
+    "MODEL.TEXT_CHUNK": Key(0, "classes that are encoded at once; 0: as many as fit", at_least(0)),
+    "MODEL.TEXT_MEMORY": Key(
+        0.0, "GiB that their activations may take; 0: half of what is free", at_least(0)
+    ),
+    "TRAINER.CLASS_SAMPLE": Key(
+        0, "classes that a training step tells apart, its batch's included; 0: all", at_least(0)
+    ),
+    "TRAIN.FEATURE_CACHE": Key(
+        False, "keep features of training images, too, which nothing changes at random"
+    ),
+    "TRAIN.COMPILE": Key(False, "torch.compile both towers"),
+    "TRAIN.CUDA_GRAPH": Key(
+        "auto",
+        "capture steps as CUDA graphs: where they can be, always or never",
+        one_of("auto", "True", "False"),
+    ),
+    "TRAIN.TF32": Key(False, "multiply fp32 matrices on GPUs with fewer digits"),
+    "TRAIN.OVERWRITE": Key(False, "do a finished run again"),
+    "TRAIN.RESUME_INTERVAL": Key(
+        30.0, "seconds between two writings of the file to resume from", at_least(0)
+    ),
+    "TEST.CLASS_CHUNK": Key(
+        0, "classes that an evaluation scores at once, keeping the best; 0: all", at_least(0)
+    ),
+    "TEST.TOP_K": Key(1, "also report how often the class is among the k best", at_least(1)),
+    "TEST.FEATURE_CACHE": Key(
+        "", "a folder to keep image features in, where a method leaves the image tower alone", is_path=True
+    ),
+}
+
+
+def of(cfg: Mapping[str, Any], name: str) -> Any:
+    """The value of one of these keys; its default where a train.py of others made ``cfg`` without it."""
+    return value(cfg, name, ALL_RUNS)
