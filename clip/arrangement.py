@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .branch_attention import Groups
 from .text_prompts import Layout, on_device
+from .tokenizer import CONTEXT_LENGTH
 
 ROW = 128  #: tokens of a row, if its root and one branch are not longer
 
@@ -52,7 +53,9 @@ class Arrangement(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def arrange(layout: Layout, device: torch.device, packed: bool) -> Arrangement:
+def arrange(
+    layout: Layout, device: torch.device, packed: bool, context_length: int = CONTEXT_LENGTH
+) -> Arrangement:
     """The arrangement of a forest in one of the forms."""
     # what stands behind the end of text is needed only for its output
     lengths = np.array(layout.branches if layout.tokens else [end + 1 for end in layout.ends])
@@ -75,7 +78,7 @@ def arrange(layout: Layout, device: torch.device, packed: bool) -> Arrangement:
     first = np.empty_like(lengths)  # of each class's tokens, in the rows of the first root
     first[classes] = grove * row + n_shared + offset
 
-    positions = layout.positions()
+    positions = layout.positions(context_length)
     equal = len(set(layout.roots)) == 1
     rows_before = np.arange(n_roots) * len(groves) * row
     indices: dict[str, np.ndarray | None] = {

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .catalogue import Preprocess
 from .image_tower import ImageTower
 from .precision import PRECISIONS, cast
 from .text_tower import TextTower
@@ -20,7 +21,12 @@ class CLIP(nn.Module):
         image: ImageTower.
         text: TextTower.
         logit_scale: scalar, the logarithm of the inverse temperature.
+        activation: of the text tower, "QuickGELU" or "GELU".
+        preprocess: what images went through in training, None where that is not known.
     """
+
+    activation: str = ""
+    preprocess: Preprocess | None = None
 
     def __init__(self, model: Any, name: str, precision: str = "fp32") -> None:
         super().__init__()

@@ -56,7 +56,7 @@ class Layout:
         lengths = np.array(self.branches)
         return lengths.cumsum() - lengths
 
-    def positions(self) -> np.ndarray:
+    def positions(self, context_length: int = CONTEXT_LENGTH) -> np.ndarray:
         """(R, K + T) position of every token in its text, the index into the positional embedding.
 
         Behind the end of text, a token that a shorter root's texts need may lie outside of a longer root's; these do
@@ -64,7 +64,7 @@ class Layout:
         """
         inside = np.concatenate([np.arange(n) for n in self.branches])
         behind = inside > np.repeat(self.ends, self.branches)
-        limit = np.where(behind, CONTEXT_LENGTH - 1, 2 * CONTEXT_LENGTH)  # a text too long stays an error
+        limit = np.where(behind, context_length - 1, 2 * context_length)  # a text too long stays an error
         root = np.arange(self.longest_root)
         return np.stack([np.concatenate([root, np.minimum(length + inside, limit)]) for length in self.roots])
 
@@ -120,7 +120,7 @@ class TextPrompts:
         return TextPrompts(self.root, self.branch.index_select(-2, tokens), layout)
 
 
-def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:
+def split_texts(texts: list[str], context_length: int = CONTEXT_LENGTH) -> tuple[list[int], list[list[int]]]:
     """Token ids of plain texts as one root, their longest common beginning, and a branch each, with the end of text.
 
     Raises:
@@ -128,7 +128,7 @@ def split_texts(texts: list[str]) -> tuple[list[int], list[list[int]]]:
     """
     rows = [[SOS, *encode(text), EOT] for text in texts]
     for row, text in zip(rows, texts, strict=True):
-        check_length(len(row), CONTEXT_LENGTH, text)
+        check_length(len(row), context_length, text)
     shortest = min(map(len, rows)) - 1  # every branch keeps its end of text
     shared = 0
     while shared < shortest and all(row[shared] == rows[0][shared] for row in rows):

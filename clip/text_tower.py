@@ -66,7 +66,7 @@ class TextTower(nn.Module):
 
     def encode(self, texts: list[str]) -> Tensor:
         """(C, d) summaries of plain texts, not normalised."""
-        root, branches = split_texts(texts)
+        root, branches = split_texts(texts, self.context_length)
         lengths = tuple(len(branch) for branch in branches)
         layout = Layout(roots=(len(root),), branches=lengths, ends=tuple(n - 1 for n in lengths))
         branch = self.embed([token for own in branches for token in own])
@@ -86,7 +86,7 @@ class TextTower(nn.Module):
 
     def arrangement(self, layout: Layout) -> Arrangement:
         """Where the tokens of a forest stand in the tower's batch."""
-        return arrange(layout, self.positional_embedding.device, self._packed())
+        return arrange(layout, self.positional_embedding.device, self._packed(), self.context_length)
 
     def classes_of_a_row(self, layout: Layout) -> int:
         """Classes of the longest branch that are one step of what the tower computes and keeps."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import argparse
 import contextlib
 import io
 import json
@@ -21,10 +22,28 @@ import tempfile
 from types import SimpleNamespace
 from typing import Any
 
+from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
 from runs.settings import merge_pairs
 
+TOLERANCE = 1e-4
+COLUMNS = ("logits", "loss", "gradients", "trajectory", "rounding")
+
+
+def parse() -> argparse.Namespace:
+    parser = OneLineParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "folder", type=expanded, help="the recordings: index.json, shared/, a folder for each method"
+    )
+    parser.add_argument("cases", nargs="*", help="names out of index.json; all of them if none are given")
+    parser.add_argument("--tolerance", type=at_least(0, float), default=TOLERANCE)
+    return parser.parse_args()
+
+
 with clean_errors():
+    if __name__ == "__main__":  # a slip is said before the imports, which take seconds
+        parse()
+
     import torch
     from safetensors.torch import load_file, save_file
     from torch import Tensor
@@ -36,9 +55,6 @@ with clean_errors():
     from dassl.engine import TRAINER_REGISTRY
     from runs.schema import extend_cfg
     from trainers.checkpoint import pick
-
-TOLERANCE = 1e-4
-COLUMNS = ("logits", "loss", "gradients", "trajectory", "rounding")
 
 
 class Case:
@@ -103,7 +119,7 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
     weights = scratch / "clip.safetensors"
     save_file(case.backbone, weights)
     merge_pairs(cfg, [
-        "MODEL.BACKBONE.NAME", str(weights),
+        "MODEL.BACKBONE.NAME", f"quickgelu:{weights}",
         "INPUT.SIZE", tuple(case.meta["cfg"]["INPUT.SIZE"]),
         "OUTPUT_DIR", str(scratch / "output"),
         "TEST.NO_TEST", True,
@@ -260,13 +276,7 @@ def find_trainer(case: Case) -> tuple[type, list[Any]] | None:
 
 @clean_errors()
 def main() -> int:
-    parser = OneLineParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "folder", type=Path, help="the recordings: index.json, shared/, a folder for each method"
-    )
-    parser.add_argument("cases", nargs="*", help="names out of index.json; all of them if none are given")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
-    args = parser.parse_args()
+    args = parse()
     index_file = args.folder / "index.json"
     if not index_file.is_file():
         raise FileNotFoundError(f"{args.folder} holds no recordings: there is no index.json")

@@ -24,6 +24,7 @@ from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
 from .loss_scaling import without_waiting
 from .out_of_memory import advised
+from .preprocessing import check_preprocessing
 from .prompt_model import PromptModel
 from .top_classes import TopClasses
 
@@ -110,6 +111,8 @@ class PromptTrainer(TrainerX):
         recorder = captured.recorder(self)
         print(f"Loading CLIP (backbone: {backbone})")
         towers = clip.load(backbone, self.precision()).to(self.device)
+        print(f"  activation {towers.activation}, texts of up to {towers.text.context_length} tokens")
+        check_preprocessing(cfg, towers)
         self.backbone_hash = towers.hash
         if of(cfg, "TRAIN.COMPILE"):
             towers.image.compile(dynamic=False)

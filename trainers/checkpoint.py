@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dassl.utils import load_checkpoint
@@ -96,6 +97,8 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
                 f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, {tuple(parameter.shape)} is "
                 f"needed: another backbone than {model.clip.name}, another number of classes or of context tokens"
             )
+        if not torch.isfinite(found[name]).all():
+            raise ValueError(f"{source}: {names.get(name, name)} holds numbers that are not finite")
     for name, parameter in own.items():
         parameter.data.copy_(found[name])
 

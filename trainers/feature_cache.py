@@ -45,7 +45,9 @@ class FeatureCache:
         try:
             parts = load_file(path)
             keys, features = parts["keys"], parts["features"]
-        except (SafetensorError, KeyError, OSError) as error:
+            if not torch.isfinite(features).all():
+                raise ValueError("it holds numbers that are not finite")
+        except (SafetensorError, KeyError, OSError, ValueError) as error:
             print(f"{path} is damaged, its features are computed again: {error}")
             path.unlink(missing_ok=True)
             return
@@ -58,6 +60,8 @@ class FeatureCache:
         missing = [i for i, key in enumerate(keys) if key not in self._known]
         if missing:
             computed = encode(images[missing]).cpu()
+            if not torch.isfinite(computed).all():
+                raise FloatingPointError("features of images are not finite numbers, they are not kept")
             new = [keys[i] for i in missing]
             self._known.update(zip(new, computed))
             self._write(new, computed)

@@ -9,6 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.utils import processes
+from keys.of_all_runs import of
 
 from .build import EVALUATOR_REGISTRY
 
@@ -48,7 +49,7 @@ class Classification(EvaluatorBase):
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ValueError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
         self._lab2cname = lab2cname
-        self._k = cfg.TEST.get("TOP_K", 1)
+        self._k = of(cfg, "TEST.TOP_K")
         if self._k < 1 or (lab2cname and self._k > len(lab2cname)):
             most = f" to {len(lab2cname)}, the number of classes," if lab2cname else ""
             raise ValueError(f"TEST.TOP_K is {self._k}, 1{most or ' or more'} is needed")
@@ -58,6 +59,7 @@ class Classification(EvaluatorBase):
         self._correct = 0
         self._total = 0
         self._among_best = 0
+        self._not_finite: Any = 0  # images; a tensor on the device, so that nothing waits for it
         self.top_accuracy: dict[str, float] = {}
         self._y_true: list[int] = []
         self._y_pred: list[int] = []
@@ -68,8 +70,9 @@ class Classification(EvaluatorBase):
     def process(self, mo: Any, gt: torch.Tensor) -> None:
         """Take in a batch: model output (B, C) and labels (B,).
 
-        Instead of all logits, ``mo`` may be what answers ``argmax`` and ``topk`` over ``dim=1`` as they would.
+        Instead of all logits, ``mo`` may be what answers ``argmax``, ``max`` and ``topk`` over ``dim=1`` as they would.
         """
+        self._not_finite = self._not_finite + (~torch.isfinite(mo.max(dim=1)[0])).sum()
         labels, predictions = gt.tolist(), mo.argmax(dim=1).tolist()
         self._y_true += labels
         self._y_pred += predictions
@@ -87,9 +90,14 @@ class Classification(EvaluatorBase):
 
         Raises:
             ValueError: nothing was processed.
+            FloatingPointError: the best logit of an image is NaN or infinite.
         """
         if not self._total:
             raise ValueError("there is nothing to evaluate: the data loader gave no image")
+        if not_finite := int(self._not_finite):
+            raise FloatingPointError(
+                f"the logits of {not_finite} of {self._total} images are not finite numbers: there is no accuracy"
+            )
         from sklearn.metrics import f1_score  # takes a second, which only a run that is evaluated needs
 
         results = OrderedDict()

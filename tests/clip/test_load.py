@@ -22,6 +22,11 @@ from tests.clip import tiny
 from tests.clip.test_text_tower import TEXTS, assert_close
 
 
+def load(path, precision="fp32"):
+    """A file of weights that were trained with QuickGELU."""
+    return clip.load(f"quickgelu:{path}", precision)
+
+
 def names(error):
     """The message, which is one line."""
     assert "\n" not in str(error.value)
@@ -69,14 +74,14 @@ FILES = ["fp32.safetensors", "fp16.safetensors", "fp16.pt", "legacy.pt", "traini
 
 @pytest.fixture(scope="module")
 def exact(saved):
-    return clip.load(str(saved / "fp32.safetensors"))
+    return load(saved / "fp32.safetensors")
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_format_gives_the_same_towers_and_hash(file, saved, exact, weights):
-    towers = clip.load(str(saved / file))
+    towers = load(saved / file)
     assert towers.hash == exact.hash
-    assert towers.name == str(saved / file)
+    assert towers.name == f"quickgelu:{saved / file}"
     assert towers.logit_scale.dtype == torch.float32
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(towers.image(images).summary, exact.image(images).summary)
@@ -93,7 +98,7 @@ def test_the_towers_are_open_clips(exact, weights):
 
 def test_weights_in_fp32_are_not_rounded(weights, tmp_path):
     save_file(weights, tmp_path / "clip.safetensors")
-    towers = clip.load(str(tmp_path / "clip.safetensors"))
+    towers = load(tmp_path / "clip.safetensors")
     original = tiny.model(weights)
     assert torch.equal(towers.image.visual.conv1.weight, original.visual.conv1.weight)
     assert torch.equal(
@@ -104,7 +109,7 @@ def test_weights_in_fp32_are_not_rounded(weights, tmp_path):
 
 @pytest.mark.parametrize("precision", clip.PRECISIONS)
 def test_the_hash_is_the_same_in_every_precision(precision, saved, exact):
-    assert clip.load(str(saved / "fp16.pt"), precision).hash == exact.hash
+    assert load(saved / "fp16.pt", precision).hash == exact.hash
 
 
 def test_other_weights_have_another_hash(saved, exact, tmp_path):
@@ -112,7 +117,7 @@ def test_other_weights_have_another_hash(saved, exact, tmp_path):
     weights["transformer.resblocks.1.mlp.c_fc.bias"][3] += 1e-3
     save_file(weights, tmp_path / "clip.safetensors")
     assert re.fullmatch("[0-9a-f]{16}", exact.hash)
-    assert clip.load(str(tmp_path / "clip.safetensors")).hash != exact.hash
+    assert load(tmp_path / "clip.safetensors").hash != exact.hash
 
 
 def test_an_archive_is_read_as_torch_reads_it(saved):
@@ -125,7 +130,7 @@ def test_an_archive_is_read_as_torch_reads_it(saved):
 
 def test_a_resnet_from_a_file(tmp_path):
     save_file(tiny.resnet_state_dict(), tmp_path / "resnet.safetensors")
-    towers = clip.load(str(tmp_path / "resnet.safetensors"))
+    towers = load(tmp_path / "resnet.safetensors")
     assert type(towers.image.visual).__name__ == "ModifiedResNet"
     assert towers.joint_width == 128
     assert towers.image.image_size == (32, 32)
@@ -137,7 +142,7 @@ def test_towers_stay_in_evaluation_mode(exact):
 
 def test_the_home_folder_is_understood(saved, exact, monkeypatch):
     monkeypatch.setenv("HOME", str(saved))
-    assert clip.load("~/fp16.pt").hash == exact.hash
+    assert clip.load("quickgelu:~/fp16.pt").hash == exact.hash
 
 
 # The bundled model
@@ -184,7 +189,7 @@ def test_a_pickle_that_calls_a_function_is_refused_and_calls_nothing(tmp_path):
         path = tmp_path / f"{number}.pt"
         torch.save({"state_dict": {"logit_scale": Harmful()}}, path, **options)
         with pytest.raises(ValueError, match="is damaged, or no weights file") as error:
-            clip.load(str(path))
+            load(path)
         assert str(path) in names(error)
         assert not (tmp_path / "executed").exists()
 
@@ -221,7 +226,7 @@ def test_an_archive_with_a_pickle_that_calls_a_function(gadget, saved, tmp_path)
     call += b"\x93" + b"X" + len(argument).to_bytes(4, "little") + argument.encode() + b"\x85R."
     replace_in_archive(saved / "archive.pt", tmp_path / "bad.pt", {"data.pkl": call})
     with pytest.raises(ValueError, match="is damaged, or no weights file") as error:
-        clip.load(str(tmp_path / "bad.pt"))
+        load(tmp_path / "bad.pt")
     names(error)
     assert not (tmp_path / "executed").exists()
 
@@ -233,7 +238,7 @@ def test_an_archives_program_is_not_run(saved, exact, tmp_path):
     code = {name: b"raise SystemExit('executed')" for name in inside if name.startswith("code/")}
     assert code
     replace_in_archive(saved / "archive.pt", tmp_path / "other.pt", code)
-    assert clip.load(str(tmp_path / "other.pt")).hash == exact.hash
+    assert load(tmp_path / "other.pt").hash == exact.hash
 
 
 def test_an_archive_cannot_change_what_reads_it(saved, tmp_path):
@@ -245,7 +250,7 @@ def test_an_archive_cannot_change_what_reads_it(saved, tmp_path):
     replace_in_archive(saved / "archive.pt", tmp_path / "bad.pt", {"data.pkl": call})
     try:
         with pytest.raises(ValueError, match="is damaged, or no weights file"):
-            clip.load(str(tmp_path / "bad.pt"))
+            load(tmp_path / "bad.pt")
         assert torch._utils._rebuild_tensor_v2.__defaults__ == before
     finally:
         torch._utils._rebuild_tensor_v2.__defaults__ = before
@@ -258,7 +263,7 @@ def test_a_file_that_is_cut_is_named(file, where, saved, tmp_path):
     path = tmp_path / file
     path.write_bytes(content[: int(where * len(content))])
     with pytest.raises(ValueError, match="is damaged, or no weights file") as error:
-        clip.load(str(path))
+        load(path)
     assert str(path) in names(error)
 
 
@@ -267,7 +272,7 @@ def test_a_file_of_another_kind_is_named(name, tmp_path):
     path = tmp_path / name
     path.write_text("<html>not found</html>\n")
     with pytest.raises(ValueError, match="is damaged, or no weights file") as error:
-        clip.load(str(path))
+        load(path)
     assert str(path) in names(error)
 
 
@@ -275,20 +280,20 @@ def test_a_file_of_another_kind_is_named(name, tmp_path):
 def test_a_file_without_a_state_dict_is_named(content, tmp_path):
     torch.save(content, tmp_path / "clip.pt")
     with pytest.raises(ValueError, match="holds no state dict") as error:
-        clip.load(str(tmp_path / "clip.pt"))
+        load(tmp_path / "clip.pt")
     names(error)
 
 
 def test_a_pickle_that_is_no_weights_file_is_named(tmp_path):
     (tmp_path / "clip.pt").write_bytes(pickle.dumps({"a": 1}, protocol=2))
     with pytest.raises(ValueError, match=r"clip\.pt"):
-        clip.load(str(tmp_path / "clip.pt"))
+        load(tmp_path / "clip.pt")
 
 
 def test_other_weights_are_no_clip(weights, tmp_path):
     save_file(nn.Linear(3, 3).state_dict(), tmp_path / "linear.safetensors")
     with pytest.raises(ValueError, match="is not a CLIP state dict in OpenAI's key format") as error:
-        clip.load(str(tmp_path / "linear.safetensors"))
+        load(tmp_path / "linear.safetensors")
     names(error)
 
     changes = [{"logit_scale": None}, {"extra": torch.zeros(2)}, {"text_projection": torch.zeros(9, 9)}]
@@ -297,7 +302,7 @@ def test_other_weights_are_no_clip(weights, tmp_path):
         path = tmp_path / f"{number}.safetensors"
         save_file({k: v for k, v in {**weights, **change}.items() if v is not None}, path)
         with pytest.raises(ValueError, match="is not a CLIP state dict in OpenAI's key format") as error:
-            clip.load(str(path))
+            load(path)
         names(error)
 
 
@@ -306,7 +311,7 @@ def test_other_weights_are_no_clip(weights, tmp_path):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"weights file '.*none\.pt' does not exist"):
-        clip.load(str(tmp_path / "none.pt"))
+        load(tmp_path / "none.pt")
 
 
 @pytest.mark.parametrize("name", ["ViT-B/17", "vit_b16", "nothing/here", ""])
@@ -354,7 +359,7 @@ def test_the_fields_names_are_openais_weights_with_quick_gelu(name):
 
 def test_an_unknown_precision_is_named(saved):
     with pytest.raises(ValueError, match="precision 'fp8' is unknown, choose from: fp32, fp16, amp, bf16"):
-        clip.load(str(saved / "fp16.pt"), "fp8")
+        load(saved / "fp16.pt", "fp8")
 
 
 # Without a network

@@ -53,7 +53,7 @@ def state_dict(
     return weights
 
 
-def model(weights: dict[str, Tensor]) -> open_clip.CLIP:
+def model(weights: dict[str, Tensor], quick_gelu: bool = True) -> open_clip.CLIP:
     """open_clip's own model with these weights: what the towers are compared with."""
     width_text, joint = weights["text_projection"].shape
     width_image, _, patch, _ = weights["visual.conv1.weight"].shape
@@ -74,7 +74,7 @@ def model(weights: dict[str, Tensor]) -> open_clip.CLIP:
             "heads": width_text // 64,
             "layers": len({name.split(".")[2] for name in weights if name.startswith("transformer")}),
         },
-        quick_gelu=True,
+        quick_gelu=quick_gelu,
     )
     built.load_state_dict(weights)
     return built.requires_grad_(False).eval()

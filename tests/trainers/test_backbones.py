@@ -15,7 +15,7 @@ from tests.trainers.harness import LEARNERS, MINI_DEPTH, evaluate, learned, make
 def resnet(tmp_path_factory):
     path = tmp_path_factory.mktemp("resnet") / "resnet.safetensors"
     save_file(tiny.resnet_state_dict(), path)
-    return str(path)
+    return f"quickgelu:{path}"
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def test_a_depth_larger_than_the_tower_is_named(method, make, keys):
 
 @pytest.mark.parametrize("method", LEARNERS)
 def test_an_unknown_precision_is_named(method, make, keys):
-    with pytest.raises(ValueError, match="precision 'fp8' is unknown, choose from: fp32, fp16, amp, bf16"):
+    with pytest.raises(ValueError, match=r"PREC is 'fp8', choose from: fp32, fp16, amp, bf16"):
         make(method, keys(method, "PREC")[0], "fp8")

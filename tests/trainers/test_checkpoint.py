@@ -89,8 +89,9 @@ def test_a_checkpoint_of_another_method_names_both(method, coop, make, tmp_path)
 
 def test_a_checkpoint_of_another_backbone_names_both(coop, make, tmp_path):
     save_file(tiny.state_dict(layers=1), tmp_path / "clip.safetensors")  # as wide as the bundled model
-    trainer = make("CoOp", *FOUR, "MODEL.BACKBONE.NAME", str(tmp_path / "clip.safetensors"))
-    refuses(trainer, coop, ValueError, "backbone 'mini'", f"backbone '{tmp_path}/clip.safetensors'")
+    other = f"quickgelu:{tmp_path}/clip.safetensors"
+    trainer = make("CoOp", *FOUR, "MODEL.BACKBONE.NAME", other)
+    refuses(trainer, coop, ValueError, "backbone 'mini'", f"backbone '{other}'")
 
 
 def test_class_specific_prompts_of_another_number_of_classes_name_both(make, tmp_path):
@@ -189,7 +190,7 @@ def wide_clip(tmp_path_factory):
     """Random, with the widths of a ViT-B/16."""
     path = tmp_path_factory.mktemp("wide") / "clip.safetensors"
     save_file(tiny.state_dict(width_text=512, width_image=64, joint=512, layers=1), path)
-    return str(path)
+    return f"quickgelu:{path}"
 
 
 def test_real_checkpoints_of_releases_are_accepted(shared, wide_clip, make, images):
@@ -264,4 +265,16 @@ def test_a_release_that_holds_too_much_or_too_little_is_named(make, tmp_path):
         "(16, 64)",
         "(16, 128)",
         "mini",
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_checkpoint_that_is_not_finite_is_named(coop, make, tmp_path, value):
+    shutil.copytree(coop, tmp_path / "wrong")
+    for path in (tmp_path / "wrong").rglob("model.pth.tar-*"):
+        checkpoint = torch.load(path)
+        checkpoint["state_dict"]["context.ctx"][1, 2] = value
+        torch.save(checkpoint, path)
+    refuses(
+        make("CoOp", *FOUR), tmp_path / "wrong", ValueError, "context.ctx holds numbers that are not finite"
     )

@@ -63,10 +63,26 @@ def test_more_than_was_kept(images):
 
 
 def test_a_negative_chunk(make):
-    with pytest.raises(ValueError, match=r"^TEST\.CLASS_CHUNK is -1, 0 \(all"):
+    with pytest.raises(ValueError, match=r"^TEST\.CLASS_CHUNK is -1, 0 or more is needed"):
         make("CoOp", "TEST.CLASS_CHUNK", -1)
 
 
 def test_an_evaluator_that_may_need_all_logits(make):
     with pytest.raises(ValueError, match=r"^TEST\.CLASS_CHUNK is 4, .* TEST\.EVALUATOR Mine"):
         make("CoOp", "TEST.CLASS_CHUNK", 4, "TEST.EVALUATOR", "Mine")
+
+
+def test_chunks_of_mmtpa_without_hierarchy(make, images):
+    flat = ["TRAINER.MMTPA.HIERARCHICAL", False]
+    at_once, trainer = make("MMTPA", *flat), make("MMTPA", *flat, "TEST.CLASS_CHUNK", 4)
+    trainer.model.load_state_dict(at_once.model.state_dict())
+    assert torch.equal(evaluate(trainer, images).argmax(dim=1), evaluate(at_once, images).argmax(dim=1))
+
+
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_logits_that_are_not_finite_have_no_accuracy(chunk, make):
+    trainer = make("CoOp", "TEST.CLASS_CHUNK", chunk)
+    with torch.no_grad():
+        trainer.model.context.ctx[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"^the logits of (\d+) of \1 images are not finite numbers"):
+        trainer.test()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.trainers.harness import evaluate
 from trainers.feature_cache import FeatureCache
@@ -137,3 +138,20 @@ def test_visual_prompts_are_computed_once_per_evaluation(make, images, monkeypat
         trainer.model.context.ctx.add_(0.1)
     assert not torch.equal(evaluate(trainer, images), first)
     assert len(calls) == 2
+
+
+def test_features_that_are_not_finite_are_neither_kept_nor_read(tmp_path, images):
+    cache = FeatureCache(str(tmp_path), "hash", "fp32")
+    with pytest.raises(FloatingPointError, match="features of images are not finite"):
+        cache.features(images, lambda images: torch.full((len(images), 4), float("nan")))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+    cache = FeatureCache(str(tmp_path), "hash", "fp32")
+    cache.features(images, lambda images: torch.ones(len(images), 4))
+    [path] = tmp_path.rglob("*.safetensors")
+    kept = load_file(path)
+    save_file({**kept, "features": kept["features"] * float("nan")}, path)
+    again = FeatureCache(str(tmp_path), "hash", "fp32")
+    assert torch.equal(
+        again.features(images, lambda images: torch.zeros(len(images), 4)), torch.zeros(len(images), 4)
+    )

@@ -32,6 +32,8 @@ from torchvision.transforms.v2 import (
 )
 from yacs.config import CfgNode
 
+from keys.of_all_runs import of
+
 from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
 from .pipeline import Pipeline, ToUnitRange
 from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
@@ -246,8 +248,11 @@ def build_transform(
     else:
         print("Building transform_test")
         edge = max(inputs.SIZE)
-        add(f"resize the smaller edge to {edge}", Resize(edge, interpolation=_interpolation(inputs)))
-        add(f"{height}x{width} center crop", CenterCrop(inputs.SIZE))
+        if of(cfg, "INPUT.RESIZE_MODE") == "squash":
+            add(f"resize to {height}x{width}", Resize(inputs.SIZE, interpolation=_interpolation(inputs)))
+        else:
+            add(f"resize the smaller edge to {edge}", Resize(edge, interpolation=_interpolation(inputs)))
+            add(f"{height}x{width} center crop", CenterCrop(inputs.SIZE))
     steps.append(PILToTensor())
     add("to torch tensor of range [0, 1]", ToUnitRange())
     for name, (text, make) in _ON_TENSOR.items():

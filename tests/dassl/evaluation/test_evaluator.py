@@ -85,3 +85,15 @@ def test_more_best_classes_than_there_are(cfg, k):
     cfg.TEST.TOP_K = k
     with pytest.raises(ValueError, match=rf"^TEST\.TOP_K is {k}, 1 to 3, the number of classes, is needed$"):
         build_evaluator(cfg, lab2cname={0: "cat", 1: "dog", 2: "owl"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite(cfg, value):
+    evaluator = build_evaluator(cfg, lab2cname={0: "cat", 1: "dog"})
+    evaluator.process(torch.tensor([[1.0, 2.0], [value, 0.0], [0.0, value]]), torch.tensor([0, 0, 1]))
+    evaluator.process(torch.tensor([[1.0, float("-inf")]]), torch.tensor([0]))  # a class that is ruled out
+    with pytest.raises(FloatingPointError, match=r"^the logits of 2 of 4 images are not finite numbers"):
+        evaluator.evaluate()
+    evaluator.reset()
+    evaluator.process(torch.tensor([[1.0, 2.0]]), torch.tensor([1]))
+    assert evaluator.evaluate()["accuracy"] == 100

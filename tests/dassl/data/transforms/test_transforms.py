@@ -245,3 +245,15 @@ def test_gaussian_noise_is_added_at_times():
     together = torch.stack(noisy)
     assert together.mean().item() == pytest.approx(1.0, abs=0.01)
     assert together.std().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_test_images_are_squashed_where_that_is_asked_for(cfg):
+    image = Image.new("RGB", (64, 32))
+    image.paste((255, 255, 255), (0, 0, 8, 32))  # a stripe that a crop of the centre takes away
+    cfg.INPUT.SIZE = (16, 16)
+    cropped = build_transform(cfg, is_train=False)(image)
+    cfg.INPUT.RESIZE_MODE = "squash"
+    squashed = build_transform(cfg, is_train=False)(image)
+    assert cropped.shape == squashed.shape == (3, 16, 16)
+    assert cropped.max() == 0
+    assert squashed[:, :, 0].min() > 0.9
