@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 from tqdm import tqdm
 
-from datasets.files import is_litter
+from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
 from tools.preparing.examine import examine_all, same_files
 
@@ -71,7 +71,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "folder", nargs="?", help="a folder of images, with its subfolders, instead of a data set"
     )
-    parser.add_argument("--root", help="the folder that the data sets lie in")
+    parser.add_argument("--root", type=expanded_text, help="the folder that the data sets lie in")
     parser.add_argument("--dataset-config-file", help="the data set, as for train.py")
     parser.add_argument("--opts", nargs="*", default=[], help="its options, as KEY VALUE KEY VALUE ...")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that decode")
@@ -113,6 +113,8 @@ def images_of_data_set(root: str, config_file: str, settings: list[str]) -> tupl
 
 def images_in(folder: str) -> list[str]:
     """The paths of all files below ``folder`` whose names end as those of images do."""
+    from datasets.files import is_litter
+
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder}")
     endings = tuple(Image.registered_extensions())

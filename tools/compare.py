@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 
+from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
 from runs.record import FILE_NAME, differing_settings, read_record
 
@@ -133,9 +134,9 @@ def is_checkpoint(path: Path) -> bool:
 def main() -> None:
     """Print what differs."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("a", type=Path, metavar="A", help="a run or a checkpoint")
-    parser.add_argument("b", type=Path, metavar="B", help="another")
-    parser.add_argument("--classes", type=int, default=10, help="classes to show at either end")
+    parser.add_argument("a", type=expanded, metavar="A", help="a run or a checkpoint")
+    parser.add_argument("b", type=expanded, metavar="B", help="another")
+    parser.add_argument("--classes", type=at_least(1), default=10, help="classes to show at either end")
     args = parser.parse_args()
     a, b = record_of(args.a), record_of(args.b)
     if is_checkpoint(args.a) != is_checkpoint(args.b):

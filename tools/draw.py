@@ -22,9 +22,41 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
 
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["print", "export", "compare"])
+    parser.add_argument(
+        "source", type=expanded_text, help="a data set, as configs/datasets names it, or a split file (.json)"
+    )
+    parser.add_argument("--root", type=expanded_text, help="the folder that the data sets lie in")
+    parser.add_argument("--shots", type=int, nargs="+", required=True, help="training images per class")
+    parser.add_argument("--seed", type=int, nargs="+", required=True)
+    parser.add_argument("--images", action="store_true", help="print: the images, too")
+    parser.add_argument("--output", type=expanded_text, help="export: the folder for the files")
+    parser.add_argument("--with", type=expanded_text, dest="other", help="compare: a folder of draws")
+    parser.add_argument(
+        "--opts", nargs="*", default=[], help="the data set's options, as KEY VALUE KEY VALUE ..."
+    )
+    args = parser.parse_args(argv)
+    if min(args.shots) < 1:
+        parser.error("--shots must be 1 or more; below that all images are used and nothing is drawn")
+    if not args.root and not args.source.endswith(".json"):
+        parser.error("--root is needed to find the data set")
+    if args.opts and args.source.endswith(".json"):
+        parser.error("--opts are of a data set, a split file has none")
+    if bool(args.output) != (args.action == "export"):
+        parser.error("export needs --output, and nothing else takes it")
+    return args
+
+
 with clean_errors():
+    if __name__ == "__main__":  # a slip is said before the imports, which take seconds
+        parse(None)
+
     from datasets.fewshot import draw_hash, find_draw
     from datasets.split import Split, load_split, save_split
     from tools.preparing.data_sets import load, split_of
@@ -53,31 +85,6 @@ def main(argv: list[str] | None = None) -> None:
             sys.exit(1)
     else:
         compare(draws)
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["print", "export", "compare"])
-    parser.add_argument("source", help="a data set, as configs/datasets names it, or a split file (.json)")
-    parser.add_argument("--root", help="the folder that the data sets lie in")
-    parser.add_argument("--shots", type=int, nargs="+", required=True, help="training images per class")
-    parser.add_argument("--seed", type=int, nargs="+", required=True)
-    parser.add_argument("--images", action="store_true", help="print: the images, too")
-    parser.add_argument("--output", help="export: the folder for the files")
-    parser.add_argument("--with", dest="other", help="compare: a folder of draws (.json or CoOp's .pkl)")
-    parser.add_argument(
-        "--opts", nargs="*", default=[], help="the data set's options, as KEY VALUE KEY VALUE ..."
-    )
-    args = parser.parse_args(argv)
-    if min(args.shots) < 1:
-        parser.error("--shots must be 1 or more; below that all images are used and nothing is drawn")
-    if not args.root and not args.source.endswith(".json"):
-        parser.error("--root is needed to find the data set")
-    if args.opts and args.source.endswith(".json"):
-        parser.error("--opts are of a data set, a split file has none")
-    if bool(args.output) != (args.action == "export"):
-        parser.error("export needs --output, and nothing else takes it")
-    return args
 
 
 def read_split(source: str, root: str, opts: list[str]) -> tuple[Split, str]:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from foundation.errors import WrongInput
 from runs import ROOT, shipped
+from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
 from runs.folder import check_room
 from runs.record import FILE_NAME, read_record
@@ -51,20 +52,22 @@ def make_parser() -> argparse.ArgumentParser:
     add("--shots", nargs="+", type=int, help="images per class: 16; fewshot: 1 2 4 8 16")
     add("--source", default=SOURCE, help="xd, dg: what the models are trained on")
     add("--lengths", nargs="+", type=int, default=[2, 4, 8, 16], help="prompt_length: context tokens")
-    add("--root", type=Path, default=ROOT / "data", help="folder of the data sets")
-    add("--output", type=Path, default=ROOT / "output", help="folder of the results")
+    add("--root", type=expanded, default=ROOT / "data", help="folder of the data sets")
+    add("--output", type=expanded, default=ROOT / "output", help="folder of the results")
     add("--dry-run", action="store_true", help="show the grid and the commands, run nothing")
     add("--executor", choices=("local", "slurm"), default="local")
     local = parser.add_argument_group("local")
     local.add_argument("--gpus", nargs="*", help="GPUs to use, none for the CPU; all that are visible")
-    local.add_argument("--jobs", type=int, help="runs at a time, on each GPU or on the CPU")
-    parser.add_argument("--threads", type=int, help="CPU threads of a run")
+    local.add_argument("--jobs", type=at_least(1), help="runs at a time, on each GPU or on the CPU")
+    parser.add_argument("--threads", type=at_least(1), help="CPU threads of a run")
     slurm = parser.add_argument_group("slurm")
     slurm.add_argument("--partition", help="where to submit")
-    slurm.add_argument("--hours", type=float, default=24.0, help="time limit of a job")
-    slurm.add_argument("--memory", type=int, default=32, help="memory of a job in GB")
-    slurm.add_argument("--gpus-per-job", type=int, default=1, help="0 for the CPU")
-    slurm.add_argument("--at-a-time", type=int, default=64, help="jobs of the array that may run together")
+    slurm.add_argument("--hours", type=at_least(0.01, float), default=24.0, help="time limit of a job")
+    slurm.add_argument("--memory", type=at_least(1), default=32, help="memory of a job in GB")
+    slurm.add_argument("--gpus-per-job", type=at_least(0), default=1, help="0 for the CPU")
+    slurm.add_argument(
+        "--at-a-time", type=at_least(1), default=64, help="jobs of the array that may run together"
+    )
     add(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -171,7 +174,7 @@ def show(grid: Grid, runs: list[Run], done: set[str], estimate: Estimate, at_a_t
 def main() -> None:
     """Show the grid, run what is not done, list what failed; exit code 1 where something did."""
     args = make_parser().parse_args()
-    data, output = args.root.expanduser().absolute(), args.output.expanduser().absolute()
+    data, output = args.root.absolute(), args.output.absolute()
     grid = grid_of(args)
     runs = expand(grid)
     if grid.settings:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors
 from runs.record import FILE_NAME, read_record
 
@@ -83,7 +84,7 @@ def subfolders(directory: Path) -> list[Path]:
 def main() -> None:
     """CoOp's arguments and output."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="folder of an experiment")
+    parser.add_argument("directory", type=expanded, help="folder of an experiment")
     parser.add_argument("--ci95", action="store_true", help="95 %% interval instead of standard deviation")
     parser.add_argument("--test-log", action="store_true", help="logs of runs that only tested")
     parser.add_argument("--multi-exp", action="store_true", help="several experiments, and their average")

@@ -19,9 +19,40 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors, is_deliberate, one_line
 
+
+def make_parser() -> OneLineParser:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="data sets, as configs/datasets names them, or all"
+    )
+    parser.add_argument("--root", type=expanded, required=True, help="the folder that the data sets lie in")
+    parser.add_argument("--verify", action="store_true", help="check everything again, fetch nothing")
+    parser.add_argument("--quick", action="store_true", help="do not decode the images")
+    parser.add_argument(
+        "--source", choices=["origin", "mirror"], help="the authors' archives first, or the mirror"
+    )
+    parser.add_argument("--archive", type=expanded, nargs="+", default=[], help="files that are here already")
+    parser.add_argument(
+        "--no-checksum", action="store_true", help="take an --archive that is not the authors'"
+    )
+    parser.add_argument("--link", type=expanded, help="the data set's folder, or its images', elsewhere")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a wrong split file; the old one is kept under another name",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep fetched archives")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that decode")
+    return parser
+
+
 with clean_errors():
+    if __name__ == "__main__":  # a slip is said before the imports, which take seconds
+        make_parser().parse_args()
+
     from tools.preparing.data_sets import config_name, data_sets
     from tools.preparing.obtain import obtain
     from tools.preparing.place import Place
@@ -46,32 +77,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="data sets, as configs/datasets names them, or all"
-    )
-    parser.add_argument("--root", type=Path, required=True, help="the folder that the data sets lie in")
-    parser.add_argument("--verify", action="store_true", help="check everything again, fetch nothing")
-    parser.add_argument("--quick", action="store_true", help="do not decode the images")
-    parser.add_argument(
-        "--source", choices=["origin", "mirror"], help="the authors' archives first, or the mirror"
-    )
-    parser.add_argument("--archive", type=Path, nargs="+", default=[], help="files that are here already")
-    parser.add_argument(
-        "--no-checksum", action="store_true", help="take an --archive that is not the authors'"
-    )
-    parser.add_argument("--link", type=Path, help="the data set's folder, or its images', elsewhere")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace a wrong split file; the old one is kept under another name",
-    )
-    parser.add_argument("--keep", action="store_true", help="keep fetched archives")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that decode")
+    parser = make_parser()
     args = parser.parse_args(argv)
     if args.workers < 1:
         parser.error(f"--workers {args.workers} must be 1 or more")
-    args.root = args.root.expanduser().absolute()
+    args.root = args.root.absolute()
     every = [name for name, dataset in data_sets().items() if dataset.origin]
     if "all" in args.names:
         if args.names != ["all"]:

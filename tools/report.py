@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors
 from tools.reporting.collect import collect, mixtures
 from tools.reporting.figures import Picture, all_figures
@@ -32,8 +33,14 @@ def make_parser() -> argparse.ArgumentParser:
     """The arguments of this program."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="OUTPUT", help="where the runs' folders are, at any depth")
-    add("--to", type=Path, help="folder of the report; OUTPUT/report")
+    add(
+        "folders",
+        nargs="+",
+        type=expanded,
+        metavar="OUTPUT",
+        help="where the runs' folders are, at any depth",
+    )
+    add("--to", type=expanded, help="folder of the report; OUTPUT/report")
     add(
         "--spread",
         choices=SPREADS,

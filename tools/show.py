@@ -13,9 +13,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
 
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    add = kinds.add_parser("dataset", help="one image each of some classes").add_argument
+    add("name", metavar="NAME", help="the data set, as configs/datasets names it")
+    add("--root", type=expanded_text, required=True, help="the folder that the data sets lie in")
+    add("--output", type=expanded_text, required=True, help="the picture (.png, .jpg, .pdf or .svg)")
+    add("--classes", type=int, default=20, help="how many classes, at even distances (20)")
+    add("--part", choices=["train", "val", "test"], default="test")
+    add("--seed", type=int, default=0, help="chooses the image of each class")
+    args = parser.parse_args(argv)
+    if args.classes < 1:
+        parser.error(f"--classes {args.classes} must be 1 or more")
+    if Path(args.output).suffix not in (".png", ".jpg", ".pdf", ".svg"):
+        parser.error(f"--output {args.output} must end in .png, .jpg, .pdf or .svg")
+    return args
+
+
 with clean_errors():
+    if __name__ == "__main__":  # a slip is said before the imports, which take seconds
+        parse(None)
+
     from matplotlib.figure import Figure
 
     from dassl.data.datasets import Datum
@@ -36,24 +59,6 @@ def main(argv: list[str] | None = None) -> None:
     title = f"{args.name}: {len(chosen)} of {data.num_classes} classes"
     gallery(chosen, title).savefig(args.output, dpi=100)
     print(f"{args.output}: {title}, {args.part} images")
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(dest="kind", required=True)
-    add = kinds.add_parser("dataset", help="one image each of some classes").add_argument
-    add("name", metavar="NAME", help="the data set, as configs/datasets names it")
-    add("--root", required=True, help="the folder that the data sets lie in")
-    add("--output", required=True, help="the picture (.png, .jpg, .pdf or .svg)")
-    add("--classes", type=int, default=20, help="how many classes, at even distances (20)")
-    add("--part", choices=["train", "val", "test"], default="test")
-    add("--seed", type=int, default=0, help="chooses the image of each class")
-    args = parser.parse_args(argv)
-    if args.classes < 1:
-        parser.error(f"--classes {args.classes} must be 1 or more")
-    if Path(args.output).suffix not in (".png", ".jpg", ".pdf", ".svg"):
-        parser.error(f"--output {args.output} must end in .png, .jpg, .pdf or .svg")
-    return args
 
 
 def choose(images: list[Datum], folder: Path, classes: int, seed: int) -> list[Datum]:

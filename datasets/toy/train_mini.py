@@ -289,27 +289,8 @@ def build_model(config: dict) -> open_clip.CLIP:
     return model
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=ROOT / "clip" / "mini" / "mini.safetensors")
-    parser.add_argument("--config", type=Path, default=ROOT / "clip" / "mini" / "mini.json")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--image-steps", type=int, default=2500)
-    parser.add_argument("--text-steps", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--weight-decay", type=float, default=0.05)
-    parser.add_argument("--processes", type=int, default=2, help="for drawing")
-    parser.add_argument("--threads", type=int, default=1, help="for training")
-    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in fp32")
-    return parser.parse_args(argv)
-
-
-def main() -> None:
-    args = parse()
+def main(args: argparse.Namespace) -> None:
+    """Train with the arguments of tools/train_mini.py, and write the weights."""
     start = time.time()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

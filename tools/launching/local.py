@@ -103,7 +103,7 @@ class Local:
                 status.waiting.remove(run)
                 status.fail(run, one_line(error))
             else:
-                status.start(run, process.epoch)
+                status.start(run, process.progress)
                 busy.append((process, free.pop(0)))
         status.waiting += elsewhere
 

@@ -102,10 +102,19 @@ class RunProcess:
             file.seek(max(self.offset, end - size))
             return file.read().decode(errors="replace")
 
-    def epoch(self) -> str:
-        """Its progress as "3/10", "" before the first epoch."""
-        found = re.findall(r"epoch \[(\d+/\d+)\]", self.tail())
-        return found[-1] if found else ""
+    def progress(self) -> str:
+        """How far it is, in its own words: "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10"; "starting" before."""
+        said = "starting"
+        for line in self.tail().splitlines():
+            step = re.match(r"epoch \[(\d+/\d+)\] batch \[(\d+/\d+)\]", line)
+            if step:
+                loss, eta = re.search(r" loss (\S+)", line), re.search(r" eta (.+)", line)
+                said = f"epoch {step[1]}, batch {step[2]}"
+                said += f", loss {float(loss[1]):.3g}" if loss else ""
+                said += f", eta {eta[1].strip()}" if eta else ""
+            elif line.startswith("Evaluate on"):
+                said = "evaluating"
+        return said
 
     def reason(self) -> str:
         """Why it has failed: the error's line, or the last one printed."""

@@ -10,6 +10,7 @@ from tools.launching.estimate import Estimate, duration, recorded_seconds
 from tools.launching.protocols import Run
 
 SECONDS_BETWEEN = 1.0
+SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
 
 
 def name_of(run: Run) -> str:
@@ -43,7 +44,7 @@ class Status:
         self._started: dict[Run, float] = {}
         self._live = sys.stdout.isatty()
         self._lines_drawn = 0
-        self._drawn_at = 0.0
+        self._drawn_at = 0.0 if self._live else time.monotonic()
 
     def fail(self, run: Run, reason: str) -> None:
         """`run` is given up, and with it what was to test its model."""
@@ -82,8 +83,8 @@ class Status:
         return next((run for run in self.waiting if run.tests is None or run.tests in self.done), None)
 
     def draw(self) -> None:
-        """Draw the live table, on a terminal."""
-        if not self._live or time.monotonic() - self._drawn_at < SECONDS_BETWEEN:
+        """Draw the live table on a terminal; elsewhere print a line a minute, and one for each run that goes on."""
+        if time.monotonic() - self._drawn_at < (SECONDS_BETWEEN if self._live else SECONDS_BETWEEN_LINES):
             return
         self._drawn_at = time.monotonic()
         left, unknown = self._estimate.total([*self.waiting, *self.running], self._at_a_time)
@@ -93,7 +94,10 @@ class Status:
         lines = [counts]
         for run, progress in self.running.items():
             seconds = duration(time.monotonic() - self._started[run])
-            lines.append(f"  {seconds:>8}  {progress():>9}  {name_of(run)}")
+            lines.append(f"  {seconds:>8}  {name_of(run)}: {progress()}")
+        if not self._live:
+            print("\n".join(lines), flush=True)
+            return
         terminal = shutil.get_terminal_size()
         shown = [line[: terminal.columns - 1] for line in lines[: terminal.lines - 2]]
         self._erase()
@@ -103,7 +107,7 @@ class Status:
     def _say(self, line: str) -> None:
         self._erase()
         print(line, flush=True)
-        self._drawn_at = 0.0
+        self._drawn_at = 0.0 if self._live else self._drawn_at
 
     def _erase(self) -> None:
         if self._lines_drawn:

@@ -1,9 +1,7 @@
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -16,11 +14,12 @@ from datasets.shapes import THINGS, Shapes
 from datasets.toy import train_mini
 from datasets.toy.drawing import DIGITS, Scene, Thing
 from runs import ROOT
+from tools.train_mini import parse
 
 MINI = ROOT / "clip" / "mini"
 
 
-def train(monkeypatch: pytest.MonkeyPatch, output: Path, *options: str) -> dict[str, torch.Tensor]:
+def train(output: Path, *options: str) -> dict[str, torch.Tensor]:
     quick = [
         "--images",
         "500",
@@ -33,17 +32,14 @@ def train(monkeypatch: pytest.MonkeyPatch, output: Path, *options: str) -> dict[
         "--text-steps",
         "6",
     ]
-    monkeypatch.setattr(sys, "argv", ["train_mini.py", "--output", str(output), *quick, *options])
-    train_mini.main()
+    train_mini.main(parse(["--output", str(output), *quick, *options]))
     return load_file(output)
 
 
-def test_training_gives_a_model_that_loads_and_repeats(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    first = train(monkeypatch, tmp_path / "a.safetensors")
-    again = train(monkeypatch, tmp_path / "b.safetensors")
-    other = train(monkeypatch, tmp_path / "c.safetensors", "--seed", "2")
+def test_training_gives_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
+    first = train(tmp_path / "a.safetensors")
+    again = train(tmp_path / "b.safetensors")
+    other = train(tmp_path / "c.safetensors", "--seed", "2")
     shipped = load_file(MINI / "mini.safetensors")
     assert {k: v.shape for k, v in first.items()} == {k: v.shape for k, v in shipped.items()}
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -54,7 +50,7 @@ def test_both_stages_learn() -> None:
     torch.manual_seed(0)
     scenes, images = train_mini.draw_pool(500, 32, 0, 1)
     model = train_mini.build_model(json.loads((MINI / "mini.json").read_text()))
-    args = train_mini.parse(["--batch", "64", "--image-steps", "60", "--text-steps", "60", "--no-bf16"])
+    args = parse(["--batch", "64", "--image-steps", "60", "--text-steps", "60", "--no-bf16"])
     image_loss = train_mini.train_image_tower(model.visual, scenes, images, args)
     features = train_mini.encode_images(model.visual, images)
     text_loss = train_mini.train_text_tower(model, scenes, features, args)

@@ -76,3 +76,21 @@ def test_a_run_of_another_launcher_is_waited_for(tmp_path):
     Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
     assert status.done == {run.folder}
     assert console.read_text() == ""  # nothing was started
+
+
+def test_a_run_says_how_far_it_is(tmp_path):
+    run = protocols.fewshot(BROKEN)[0]
+    process = RunProcess(run, tmp_path, tmp_path, {})
+    process.wait()
+    process.offset = process.console.stat().st_size
+    assert process.progress() == "starting"
+    with process.console.open("a") as file:
+        print(
+            "epoch [3/10] batch [5/20] time 0.1 (0.1) data 0.0 (0.0) loss 1.2149 (1.3) acc 60 (55) lr 5e-03 "
+            "eta 0:02:10",
+            file=file,
+        )
+        file.flush()
+        assert process.progress() == "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10"
+        print("Evaluate on the *test* set", file=file, flush=True)
+    assert process.progress() == "evaluating"

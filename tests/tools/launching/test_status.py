@@ -49,12 +49,12 @@ def test_the_live_table_replaces_itself(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "50")
     state = status()
-    state.start(TRAIN, lambda: "3/10")
+    state.start(TRAIN, lambda: "epoch 3/10")
     state.draw()
     state.draw()  # too soon
     first, second = capsys.readouterr().out.splitlines()
     assert first == "0 of 2 done, 1 running, 1 waiting"
-    assert second.split()[:5] == ["0", "s", "3/10", "base2new_train", "CoOp/mini"]
+    assert second.split()[:4] == ["0", "s", "base2new_train", "CoOp/mini"]
     assert len(second) == 49
     state.finish(TRAIN, RECORD)
     assert capsys.readouterr().out.startswith("\x1b[2A\x1b[J[1/2] base2new_train")
@@ -67,3 +67,22 @@ def test_names_tell_runs_of_a_grid_apart():
         *protocols.prompt_length(CELL, 4),
     ]
     assert len({name_of(run) for run in runs}) == len(runs)
+
+
+def test_without_a_terminal_there_is_a_line_a_minute(capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("tools.launching.status.time.monotonic", lambda: now[0])
+    state = status()
+    state.start(TRAIN, lambda: "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10")
+    state.draw()
+    assert capsys.readouterr().out == ""
+    for seconds in (59, 1, 59, 1):
+        now[0] += seconds
+        state.draw()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "0 of 2 done, 1 running, 1 waiting",
+        "      60 s  base2new_train CoOp/mini dtd 16 shots seed 1: "
+        "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10",
+    ]
+    assert len(lines) == 4
