@@ -65,9 +65,9 @@ def _resumed(cfg: CfgNode, folder: str) -> bool:
     cfg.OUTPUT_DIR = folder
     settings = unfinished.settings_in(Path(folder))
     known = identity.flat(cfg).keys() - identity.START
-    pairs = [(key, value) for key, value in identity.flat(settings or {}).items() if key in known]
-    for key, value in pairs:
-        cfg.merge_from_list([key, repr(value) if isinstance(value, str) else value])
+    for key, kept in identity.flat(settings or {}).items():
+        if key in known:
+            cfg.merge_from_list([key, repr(kept) if isinstance(kept, str) else kept])
     return settings is not None
 
 

@@ -1,6 +1,7 @@
-"""The example of docs/adding-a-method.md, put where a reader would put it, trains and beats zero-shot CLIP."""
+"""The files of docs/adding-a-method.md, put where a reader puts them, pass the page's own last step and train."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,32 +10,61 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
+
+PAGE = ROOT / "docs" / "adding-a-method.md"
+#: A path in the text, and the code block that follows it.
+FILE = r"`((?:trainers|configs)/[\w/]+\.(?:py|yaml))`[^`]*?```(?:python|yaml)\n(.*?)```"
+GENERATED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the code with the example's two files added."""
-    for folder in (
-        "alignment",
-        "clip",
-        "configs",
-        "dassl",
-        "datasets",
-        "foundation",
-        "runs",
-        "tools",
-        "trainers",
-    ):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "train.py", tmp_path)
-    text = (ROOT / "docs" / "adding-a-method.md").read_text()
-    (code,), (config,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "yaml"))
-    assert len(code.splitlines()) <= 60
-    (tmp_path / "trainers" / "taskres.py").write_text(code)
-    (tmp_path / "configs" / "trainers" / "TaskRes").mkdir()
-    (tmp_path / "configs" / "trainers" / "TaskRes" / "mini.yaml").write_text(config)
-    return tmp_path
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What no checkout has: what was generated, and at its top data and results."""
+    own = {"data", "output"} if Path(folder) == ROOT else set()
+    return {*GENERATED(folder, names), *own.intersection(names)}
+
+
+def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, *words], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout with the page's files, unchanged, and the page of settings made anew."""
+    copy = tmp_path_factory.mktemp("clone") / "checkout"
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    files = re.findall(FILE, PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in files] == [
+        "trainers/taskres.py",
+        "configs/trainers/TaskRes/mini.yaml",
+        "configs/trainers/TaskRes/vit_b16.yaml",
+    ]
+    for name, text in files:
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(text, encoding="utf-8")
+    made = run(copy, "-m", "runs.key_list")
+    assert "TRAINER.TASKRES.ALPHA" in made.stdout, made.stderr
+    (copy / "docs" / "keys.md").write_text(made.stdout, encoding="utf-8")
+    return copy
+
+
+def test_the_method_is_short(checkout: Path) -> None:
+    assert len((checkout / "trainers" / "taskres.py").read_text().splitlines()) <= 60
+
+
+def test_the_last_step_of_the_page_is_green(checkout: Path) -> None:
+    """What scripts/test.sh does: lint, and of the tests that step 5 names those that look at the new method."""
+    for words in (["check", "."], ["format", "--check", "."]):
+        lint = run(checkout, "-m", "ruff", *words)
+        assert lint.returncode == 0, lint.stdout
+    tests = ["tests/trainers/test_configs.py", "tests/trainers/test_every_method.py", "tests/test_configs.py"]
+    tested = run(
+        checkout, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "TaskRes", *tests
+    )
+    assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr
 
 
 def accuracy(checkout: Path, trainer: str, *options: str) -> float:
@@ -42,10 +72,8 @@ def accuracy(checkout: Path, trainer: str, *options: str) -> float:
     command = ["--root", "data", "--seed", "1", "--trainer", trainer, "--output-dir", str(folder)]
     command += ["--dataset-config-file", "configs/datasets/handwritten_digits.yaml"]
     command += ["--config-file", f"configs/trainers/{trainer}/mini.yaml", *options, "DATASET.NUM_SHOTS", "4"]
-    run = subprocess.run(
-        [sys.executable, "train.py", *command], cwd=checkout, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    ran = run(checkout, "train.py", *command)
+    assert ran.returncode == 0, ran.stderr
     return json.loads((folder / "result.json").read_text())["metrics"]["accuracy"]
 
 
