@@ -67,8 +67,9 @@ def load(name: str, precision: str = "fp32") -> CLIP:
         model = _fetch(*look_up(name), asked_for=name)
         preprocess = Preprocess.of(model)
     _check_finite(model, name)
+    activation = activation_of(model)  # before the towers are cast, which may exchange it
     towers = CLIP(model, name, precision)
-    towers.activation, towers.preprocess = activation_of(model), preprocess
+    towers.activation, towers.preprocess = activation, preprocess
     if by_word and towers.activation != "QuickGELU":  # the same weights with QuickGELU are another model
         towers.hash = hashlib.sha256(f"{towers.hash} GELU".encode()).hexdigest()[:16]
     return towers
@@ -116,9 +117,9 @@ def _from_open_clips_state_dict(weights: dict[str, Tensor], model: str, name: st
 
 
 def activation_of(model: Any) -> str:
-    """The name of the activation function of the text tower's blocks: "QuickGELU" or "GELU"."""
-    blocks = getattr(model, "text", model).transformer.resblocks
-    return type(blocks[0].mlp.gelu).__name__
+    """The name of the activation function of the text tower's blocks, "QuickGELU" or "GELU"; "" if it is no CLIP's."""
+    blocks = getattr(getattr(getattr(model, "text", model), "transformer", None), "resblocks", None)
+    return type(blocks[0].mlp.gelu).__name__ if blocks else ""
 
 
 def _check_heads(weights: dict[str, Tensor], name: str) -> None:

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
-from tools.preparing.examine import examine_all, same_files
 
 
 class Item(NamedTuple):
@@ -33,6 +32,9 @@ class Item(NamedTuple):
 @clean_errors()
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+
+    from tools.preparing.examine import examine_all  # takes seconds, which a slip need not wait for
+
     data: list[Item] = []
     options: dict[str, Any] = {}
     if args.folder:
@@ -53,6 +55,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def tell_of_copies(data: list[Item]) -> None:
     """Name images that are trained and tested on, and those of several classes, under whatever file names."""
+    from tools.preparing.examine import same_files
+
     of = {item.path: item for item in data}
     pairs = [(of[same[0]], of[other]) for same in same_files(of) for other in same[1:]]
     for differ, what in (("part", "both in train and in other parts"), ("label", "in several classes")):

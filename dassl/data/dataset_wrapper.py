@@ -120,7 +120,7 @@ def reading_options(cfg: CfgNode) -> dict[str, Any]:
     Raises:
         ValueError: INPUT.WHITE is negative or not finite.
     """
-    white = cfg.INPUT.get("WHITE", 0.0)
+    white = of(cfg, "INPUT.WHITE")
     if not 0 <= white < math.inf:
         raise ValueError(f"INPUT.WHITE is {white}, 0 (as the kind of image says) or more is needed")
-    return {"exif": cfg.INPUT.get("EXIF", False), "white": white}
+    return {"exif": of(cfg, "INPUT.EXIF"), "white": white}
