@@ -372,7 +372,7 @@ def clip_file(path: Path, seed: int) -> Path:
 
 def test_other_weights_in_the_same_file_do_not_continue_a_run(run_train, short_run, tmp_path, interrupted):
     weights = clip_file(tmp_path / "clip.safetensors", seed=0)
-    arguments = [*short_run, "MODEL.BACKBONE.NAME", weights]
+    arguments = [*short_run, "MODEL.BACKBONE.NAME", f"quickgelu:{weights}"]
     interrupted(epoch=1)
     assert run_train(*arguments).code == 130
     interrupted(never=True)

@@ -157,6 +157,7 @@ def test_a_trainer_that_does_not_exist_lists_those_that_do(trainer):
 def test_the_home_folder_is_understood(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text("DATASET: {NAME: EuroSAT}\nTEST: {FEATURE_CACHE: ~/features}\n")
+    (tmp_path / "old").mkdir()
     options = ["--root", "~/data", "--output-dir", "~/out", "--resume", "~/old", "--model-dir", "~/model"]
     args = make_parser().parse_args(
         [*options, "--config-file", "~/mine.yaml", "MODEL.INIT_WEIGHTS", "~/w.pt"]
