@@ -12,7 +12,7 @@ from datasets.fewshot import draw_hash, few_shot
 from datasets.files import md5_of
 from datasets.origin import Origin, compare_sizes
 from datasets.split import Item, Split, check_classes, check_files, check_once, load_split, save_split
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode

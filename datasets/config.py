@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import read_image
-from keys import declare
-from keys.of_all_runs import ALL_RUNS, of
+from foundation.keys import declare
+from foundation.keys.of_all_runs import ALL_RUNS, of
 
 if TYPE_CHECKING:
     from yacs.config import CfgNode

@@ -28,7 +28,7 @@ from datasets.split import PARTS, Item, Split, load_split
 from datasets.table import read_table
 from datasets.template import check_template
 from datasets.text import read_json
-from keys import Key, declare
+from foundation.keys import Key, declare
 
 # The (path, class) of the images of each part; the part is "" when they are yet to be split.
 Found = dict[str, list[tuple[str, str]]]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key
+from foundation.keys import Key
 from runs.schema import declared_keys
 from runs.settings import leaves, nearest
 

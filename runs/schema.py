@@ -19,9 +19,9 @@ from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from foundation import identity
 from foundation.errors import MissingFile
-from keys import Key, check, declare, each, one_of, value
-from keys.of_all_runs import ALL_RUNS
-from keys.of_dassl import DASSL
+from foundation.keys import Key, check, declare, each, one_of, value
+from foundation.keys.of_all_runs import ALL_RUNS
+from foundation.keys.of_dassl import DASSL
 from runs import DASSL as DASSL_PATH
 from runs import unfinished
 from runs.settings import leaves, merge_file, merge_one, merge_pairs, nearest

@@ -31,7 +31,7 @@ from yacs.config import CfgNode
 
 from clip import CLIP, TextPrompts
 from dassl.engine import TRAINER_REGISTRY
-from keys import Allowed, Key, above, at_least, one_of, share
+from foundation.keys import Allowed, Key, above, at_least, one_of, share
 
 from .image_adapter import ImageAdapter
 from .ivlp import IVLP, IVLPModel

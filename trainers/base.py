@@ -12,9 +12,9 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param, load_checkpoint
-from keys import Key, check, declare, one_of
-from keys.of_all_runs import ALL_RUNS, of
-from keys.of_dassl import DASSL
+from foundation.keys import Key, check, declare, one_of
+from foundation.keys.of_all_runs import ALL_RUNS, of
+from foundation.keys.of_dassl import DASSL
 
 from . import captured, processes
 from .checkpoint import find_checkpoint, load_learned

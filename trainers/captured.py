@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from yacs.config import CfgNode
 
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from . import processes
 

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
 from clip import TextFeatures, TextPrompts, TextTower
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from . import processes
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .captured import Captured
 from .prompt_model import PromptModel

@@ -18,7 +18,7 @@ from yacs.config import CfgNode
 from alignment import hierarchical_transport
 from clip import CLIP, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key, above, at_least, one_of
+from foundation.keys import Key, above, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
 from .prompt_model import PromptModel, Prompts

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .class_texts import GIB
 

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 from alignment import hierarchical_transport
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key, at_least, one_of
+from foundation.keys import Key, at_least, one_of
 
 from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, unit

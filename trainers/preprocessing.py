@@ -5,7 +5,7 @@ import math
 from yacs.config import CfgNode
 
 from clip import CLIP
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 
 def check_preprocessing(cfg: CfgNode, towers: CLIP) -> None:

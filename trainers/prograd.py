@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 
 from clip import CLIP, encode
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key, above, at_least, one_of
+from foundation.keys import Key, above, at_least, one_of
 
 from . import processes
 from .base import PromptTrainer

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key, above, at_least
+from foundation.keys import Key, above, at_least
 
 from .ivlp import IVLP, IVLPModel
 from .prompt_model import unit

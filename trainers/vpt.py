@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
-from keys import Key, at_least
+from foundation.keys import Key, at_least
 
 from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, Prompts

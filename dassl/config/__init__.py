@@ -2,8 +2,8 @@
 
 from yacs.config import CfgNode
 
-from keys import tree
-from keys.of_dassl import DASSL
+from foundation.keys import tree
+from foundation.keys.of_dassl import DASSL
 
 __all__ = ["clean_cfg", "get_cfg_default"]
 

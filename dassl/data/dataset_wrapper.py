@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import Normalize, PILToTensor, Resize
 from yacs.config import CfgNode
 
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .image_cache import ImageCache
 from .transforms import INTERPOLATION_MODES

@@ -33,7 +33,7 @@ from dassl.utils import load_checkpoint, processes
 from foundation import identity
 from foundation.atomic import SUFFIX, atomic_write
 from foundation.errors import WrongInput
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .random_states import get_random_states, set_random_states
 

@@ -9,7 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from dassl.utils import processes
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .build import EVALUATOR_REGISTRY
 

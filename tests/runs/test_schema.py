@@ -8,7 +8,7 @@ import pytest
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
-from keys import check
+from foundation.keys import check
 from runs.command_line import make_parser
 from runs.schema import check_values, declared_keys, extend_cfg, not_read, setup_cfg
 from runs.settings import leaves

@@ -32,7 +32,7 @@ from torchvision.transforms.v2 import (
 )
 from yacs.config import CfgNode
 
-from keys.of_all_runs import of
+from foundation.keys.of_all_runs import of
 
 from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
 from .pipeline import Pipeline, ToUnitRange

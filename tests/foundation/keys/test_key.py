@@ -3,7 +3,20 @@ import math
 import pytest
 from yacs.config import CfgNode
 
-from keys import Key, above, at_least, at_most, between, check, declare, each, one_of, share, tree, value
+from foundation.keys import (
+    Key,
+    above,
+    at_least,
+    at_most,
+    between,
+    check,
+    declare,
+    each,
+    one_of,
+    share,
+    tree,
+    value,
+)
 
 KEYS = {
     "OPTIM.LR": Key(0.1, "learning rate", at_least(0)),
