@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignment import checks
+from alignment import checks, traced
 from alignment.prompt import prompt_plan
 from alignment.token import MEMORY, token_transport
 
@@ -87,6 +87,11 @@ def hierarchical_transport(
         x, y = image_points.float(), text_points.float()
         if normalize:
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+        if torch.compiler.is_exporting():
+            if normalize and image_tokens is not None and text_tokens is not None:
+                image_tokens, text_tokens = F.normalize(image_tokens, dim=-1), F.normalize(text_tokens, dim=-1)
+            options = {"variant": variant, "beta": beta, **solver}
+            return traced.hierarchical_transport(x, y, image_tokens, text_tokens, text_lengths, **options)
         cosine = torch.einsum("bmd,cnd->bcmn", x, y)
         cost = 1 - cosine
         if image_tokens is not None and text_tokens is not None:

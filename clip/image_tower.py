@@ -78,7 +78,7 @@ class ImageTower(nn.Module):
 
         visual, stream = self.visual, self.stream
         patches = visual.conv1(images.to(self._dtype())).flatten(2).transpose(1, 2)
-        start = visual.class_embedding.to(stream).expand(len(images), 1, -1)
+        start = visual.class_embedding.to(stream).expand(images.shape[0], 1, -1)
         x = torch.cat([start, patches.to(stream)], dim=1) + visual.positional_embedding.to(stream)
 
         # what enters the first block is the same for all copies of an image, and for all images under a prompt
@@ -91,7 +91,7 @@ class ImageTower(nn.Module):
         for i, block in enumerate(blocks):
             if 0 < i <= len(layers):
                 fresh = layers[i - 1]
-                pairs = x.unflatten(0, (len(images), -1))
+                pairs = x.unflatten(0, (images.shape[0], -1))
                 x = replace_tokens(pairs, fresh[None], x.shape[1] - fresh.shape[1]).flatten(0, 1)
             if i:
                 qkv = project(block, x)
@@ -104,7 +104,7 @@ class ImageTower(nn.Module):
             x = finish(block, x, side_by_side(F.scaled_dot_product_attention(q, k, v)))
 
         x = layer_norm(x, visual.ln_post, visual.proj.dtype) @ visual.proj
-        x = x.unflatten(0, (len(images), -1))
+        x = x.unflatten(0, (images.shape[0], -1))
         return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
 
     def _dtype(self) -> torch.dtype:
@@ -119,7 +119,7 @@ def _join(images: Tensor, prompts: Tensor | None) -> Tensor:
     """(B, P, c) and (M, n, c) -> (B * M, P + n, c), every image with every prompt; without prompts the images."""
     if prompts is None:
         return images
-    pairs = (images[:, None].expand(-1, len(prompts), -1, -1), prompts.expand(len(images), -1, -1, -1))
+    pairs = (images[:, None].expand(-1, len(prompts), -1, -1), prompts.expand(images.shape[0], -1, -1, -1))
     return torch.cat(pairs, dim=2).flatten(0, 1)
 
 

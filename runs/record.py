@@ -8,6 +8,7 @@ model                  of an evaluation, of the run in model_dir: trainer, datas
                        null where that has left no record
 config                 every setting, as nested dictionaries; DATASET.ROOT, which tells folders of one's own images
                        apart, absolute
+classnames             C names by label; absent in older records
 inputs                 hashes of what the settings only name: weights, images, class names (foundation/identity.py)
 scores_batches         whether results depend on the number of images and classes that are scored at once
 metrics                null where nothing was tested, else
@@ -72,6 +73,7 @@ def make_record(
         "load_epoch": load_epoch,
         "model": about_model(model_dir),
         "config": plain_config(cfg),
+        "classnames": list(dataset.classnames),
         "inputs": identity.inputs(trainer),
         "scores_batches": identity.scores_batches(trainer),
         "metrics": _metrics(trainer),

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import functools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported: one thread per pytest-xdist worker, or the workers fight for the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -113,6 +115,26 @@ def run_train(monkeypatch, capsys) -> Callable[..., Ended]:
 def data_root(tmp_path_factory) -> Path:
     """A data root in which bundled data sets appear on first use."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def finished(data_root, tmp_path_factory) -> Callable[[str], Any]:
+    """The trainer of a finished run of a method, on five base digits and the bundled model.
+
+    Its folder (cfg.OUTPUT_DIR) holds checkpoint and record. Trained once: tests leave trainer and folder as they are.
+    """
+    from tests.trainers import harness
+
+    @functools.cache
+    def run(method: str) -> Any:
+        folder = tmp_path_factory.mktemp("finished") / method
+        options = ("DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, "OPTIM.LR", 0.02)
+        options += ("DATALOADER.TEST.BATCH_SIZE", 20)
+        trainer = harness.build(harness.make_cfg(method, data_root, folder, *options))
+        harness.finish(trainer)
+        return trainer
+
+    return run
 
 
 @pytest.fixture

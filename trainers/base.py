@@ -52,6 +52,14 @@ class Release(NamedTuple):
     only: dict[str, Any]
 
 
+class Classes(NamedTuple):
+    """All that a model takes of a data set: C class names, and the prompt, "a photo of a {}."."""
+
+    names: list[str]
+    template: str
+    must_differ: bool = False  #: two equal names are an error, not only a warning
+
+
 def section(cfg: CfgNode, name: str) -> CfgNode:
     """``cfg.TRAINER[name]``, made if it is not there: for methods that declare their keys by assignments."""
     return cfg.TRAINER.setdefault(name, CfgNode())
@@ -124,12 +132,11 @@ class PromptTrainer(TrainerX):
             )
         class_chunk(cfg)
         self.class_sample = self._class_sample()
-        dataset = self.dm.dataset
-        template = getattr(dataset, "template", DEFAULT_TEMPLATE)
-        check_prompts(dataset.classnames, cfg.DATASET.NAME, getattr(dataset, "names_must_differ", False))
+        classes = self.classes()
+        check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)
 
         print("Building the prompts")
-        self.model: Any = self._build_prompts(towers, template).to(self.device)
+        self.model: Any = self._build_prompts(towers, classes).to(self.device)
         self.model.about["trainer"] = type(self).__name__
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
@@ -201,9 +208,18 @@ class PromptTrainer(TrainerX):
             )
         return size if size < self.num_classes else 0
 
-    def _build_prompts(self, towers: clip.CLIP, template: str) -> PromptModel:
+    def classes(self) -> Classes:
+        """What the model is built for: those of the data set."""
+        dataset = self.dm.dataset
+        return Classes(
+            dataset.classnames,
+            getattr(dataset, "template", DEFAULT_TEMPLATE),
+            getattr(dataset, "names_must_differ", False),
+        )
+
+    def _build_prompts(self, towers: clip.CLIP, classes: Classes) -> PromptModel:
         try:
-            return self.model_class(self.cfg, towers, self.dm.dataset.classnames, template)
+            return self.model_class(self.cfg, towers, classes.names, classes.template)
         except (
             ValueError
         ) as error:  # parts that methods share know their keys, not whose section these stand in

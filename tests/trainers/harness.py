@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 import train
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import count_num_param, set_random_seed
+from runs.record import make_record, write_record
 from tests.conftest import ROOT
 from trainers.base import PromptTrainer
 
@@ -69,6 +71,15 @@ def fit(trainer: Any) -> Any:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trainer.train()
     return trainer
+
+
+def finish(trainer: Any, kind: str = "train", **about: Any) -> Path:
+    """Train, or whatever the method does instead, and leave the record as train.py does; returns the run's folder."""
+    now = datetime.now(timezone.utc)
+    Path(trainer.cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+    fit(trainer)
+    record = make_record(trainer, kind=kind, started=now, built=now, finished=now, **about)
+    return write_record(record, trainer.cfg.OUTPUT_DIR).parent
 
 
 def load(trainer: Any, directory: Path, epoch: int | None = None) -> Any:
