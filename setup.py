@@ -9,6 +9,8 @@ from pathlib import Path
 
 from setuptools import setup
 
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
+
 setup(
     name="mmprompt",
     version="0.1.0",
@@ -46,7 +48,9 @@ setup(
     ],
     extras_require={
         "slurm": ["submitit>=1.5"],  # tools/launch.py on a cluster
+        "export": EXPORT,  # tools/export.py --to onnx
         "test": [
+            *EXPORT,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.90",

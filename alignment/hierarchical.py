@@ -89,7 +89,10 @@ def hierarchical_transport(
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
         if torch.compiler.is_exporting():
             if normalize and image_tokens is not None and text_tokens is not None:
-                image_tokens, text_tokens = F.normalize(image_tokens, dim=-1), F.normalize(text_tokens, dim=-1)
+                image_tokens, text_tokens = (
+                    F.normalize(image_tokens, dim=-1),
+                    F.normalize(text_tokens, dim=-1),
+                )
             options = {"variant": variant, "beta": beta, **solver}
             return traced.hierarchical_transport(x, y, image_tokens, text_tokens, text_lengths, **options)
         cosine = torch.einsum("bmd,cnd->bcmn", x, y)

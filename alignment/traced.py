@@ -1,4 +1,4 @@
-"""The whole transport as one graph of torch operations, for exporters: sizes of batches stay symbols.
+"""The whole transport as one graph of torch operations, for exporters: the size of a batch stays a symbol.
 
 What the other solvers do block by block, in place and with an eye on memory, stands here in a few lines without any of
 that. A loop that ends when every problem has stopped becomes the graph's own loop, so the iterations are theirs.
@@ -7,15 +7,16 @@ that. A loop that ends when every problem has stopped becomes the graph's own lo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops import while_loop
 
 from alignment.marginals import marginals, valid_tokens
 from alignment.sinkhorn import SMALLEST_SCALING_EPS
 
-#: Of a stopping rule: over which dimensions of (B, C, M, N, ...) a mean change is taken, beside that of the points.
-Together = tuple[int, ...]
+Mean = Callable[[Tensor], Tensor]
 
 
 def hierarchical_transport(
@@ -32,68 +33,78 @@ def hierarchical_transport(
     stop: str,
     tol: float,
 ) -> Tensor:
-    """Similarities (B, C) of ``alignment.hierarchical_transport``, whose arguments these are; features of unit norm."""
+    """``alignment.hierarchical_transport``, whose arguments these are, of features of unit norm."""
+    together, rule = stop == "release", (eps, max_iter, None if stop == "fixed" else tol)
     cosine = torch.einsum("bmd,cnd->bcmn", image_points.float(), text_points.float())
+    _, C, M, N = cosine.shape
     cost = 1 - cosine
     if image_tokens is not None and text_tokens is not None:
-        x, y = image_tokens.float(), text_tokens.float()
-        valid = valid_tokens(text_lengths, tuple(y.shape[:3]), y.device)
-        mass = marginals(None, valid, tuple(y.shape[:3]), y.device)  # (C, N, L)
-        similarity = torch.einsum("bmpd,cnld->bcmnpl", x, y)
-        rows = torch.full_like(similarity[..., :1], 1 / x.shape[2])
-        plan = _plan(similarity, rows, mass[None, :, None, :, None, :], (2, 3), eps, max_iter, stop, tol)
-        level = (plan * similarity).sum((-2, -1))
+        shape = tuple(text_tokens.shape[:3])
+        similarity = torch.einsum("bmpd,cnld->bcmnpl", image_tokens.float(), text_tokens.float())
+        mass = marginals(
+            None, valid_tokens(text_lengths, shape, text_tokens.device), shape, text_tokens.device
+        )
+        mass = (similarity[..., 0, :] * 0 + mass[None, :, None]).reshape(-1, shape[2])
+
+        def of_a_pair(change: Tensor) -> Tensor:
+            return change.view(-1, M * N).mean(1, keepdim=True).expand(-1, M * N).reshape(-1)
+
+        flat = similarity.reshape(-1, image_tokens.shape[2], shape[2])
+        level = (_plans(flat, mass, of_a_pair if together else None, *rule) * flat).sum((1, 2))
+        level = level.view(-1, C, M, N)
         cost = cost + beta * (1 - level if variant == "paper" else level)
-    rows = torch.full_like(cost[..., :1], 1 / cost.shape[-2])
-    cols = torch.full_like(cost[:1, :1, :1], 1 / cost.shape[-1])
-    plan = _plan(1 - cost, rows, cols, (0, 1), eps, max_iter, stop, tol)
+
+    def of_all(change: Tensor) -> Tensor:
+        return change.mean().expand_as(change)
+
+    flat = (1 - cost).reshape(-1, M, N)
+    if min(M, N) == 1:
+        plan = torch.full_like(cost, 1 / (M * N))  # the marginals leave no other
+    else:
+        uniform = torch.full_like(flat[:, 0], 1 / N)
+        plan = _plans(flat, uniform, of_all if together else None, *rule).view_as(cost)
     return 1 - (plan * cost).sum((-2, -1)) if variant == "paper" else (plan * cosine).sum((-2, -1))
 
 
-def _plan(
-    similarity: Tensor,
-    rows: Tensor,
-    cols: Tensor,
-    together: Together,
-    eps: float,
-    max_iter: int,
-    stop: str,
-    tol: float,
+def _plans(
+    similarity: Tensor, cols: Tensor, mean: Mean | None, eps: float, max_iter: int, tol: float | None
 ) -> Tensor:
-    """Plans of ``alignment.sinkhorn`` for similarities (..., P, L), rows (..., P, 1) and broadcastable columns.
+    """The plans (X, P, L) of ``alignment.sinkhorn`` for similarities (X, P, L), uniform rows and columns (X, L).
 
-    In the release's rule the problems along ``together`` share a mean.
+    Args:
+        mean: of changes (X,), over the problems that stop together; None: each by itself.
+        tol: None: ``max_iter`` iterations.
     """
-    scores = similarity / eps
+    scores, u = similarity / eps, 1 / similarity.shape[1]
     logarithms = eps < SMALLEST_SCALING_EPS
-    over = (-2, *together) if stop == "release" else (-2,)
     if logarithms:
-        rows, cols, limit = rows.log(), cols.log(), tol
-        r, c = torch.full_like(rows, -1 / eps), torch.where(cols > -math.inf, 0.0, -math.inf)
+        cols, limit = cols.log(), tol
+        r, c = torch.full_like(scores[:, :, 0], -1 / eps), torch.where(cols > -math.inf, 0.0, cols)
     else:
         unit = math.exp(-1 / eps)
-        kernel, limit = scores.exp(), tol * unit
-        r, c = torch.full_like(rows, unit), (cols > 0).to(cols.dtype)
-    c = c + torch.zeros_like(scores[..., :1, :])
-    going = torch.ones_like(_mean(r, over), dtype=torch.bool)
+        limit = None if tol is None else tol * unit
+        scores = scores.exp()
+        r, c = torch.full_like(scores[:, :, 0], unit), (cols > 0).to(cols.dtype)
 
-    def keeps_going(i: Tensor, r: Tensor, c: Tensor, going: Tensor) -> Tensor:
+    def steps_are_left(i: Tensor, r: Tensor, c: Tensor, going: Tensor) -> Tensor:
         return (i < max_iter) & going.any()
 
-    def step(i: Tensor, r: Tensor, c: Tensor, going: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def step(i: Tensor, r: Tensor, c: Tensor, going: Tensor) -> tuple[Tensor, ...]:
         if logarithms:
-            new_r = rows - (scores + c).logsumexp(-1, keepdim=True)
-            new_c = cols - (scores + new_r).logsumexp(-2, keepdim=True)
+            new_r = math.log(u) - (scores + c[:, None]).logsumexp(2)
+            new_c = cols - (scores + new_r[:, :, None]).logsumexp(1)
         else:
-            new_r = rows / (kernel * c).sum(-1, keepdim=True)
-            new_c = cols / (kernel * new_r).sum(-2, keepdim=True)
-        still = going.clone() if stop == "fixed" else going & (_mean((new_r - r).abs(), over) >= limit)
-        return i + 1, torch.where(going, new_r, r), torch.where(going, new_c, c), still
+            new_r = u / (scores * c[:, None]).sum(2)
+            new_c = cols / (scores * new_r[:, :, None]).sum(1)
+        still = going.clone()
+        if limit is not None:
+            change = (new_r - r).abs().mean(1)
+            still = still & ((change if mean is None else mean(change)) >= limit)
+        return i + 1, torch.where(going[:, None], new_r, r), torch.where(going[:, None], new_c, c), still
 
     first = torch.zeros((), dtype=torch.int64, device=r.device)
-    _, r, c, _ = torch._higher_order_ops.while_loop(keeps_going, step, (first, r, c, going))
-    return (scores + r + c).exp() if logarithms else kernel * r * c
-
-
-def _mean(change: Tensor, over: Together) -> Tensor:
-    return change.mean(over, keepdim=True)
+    going = torch.ones_like(r[:, 0], dtype=torch.bool)
+    _, r, c, _ = while_loop(steps_are_left, step, (first, r, c, going))
+    if logarithms:
+        return (scores + r[:, :, None] + c[:, None]).exp()
+    return scores * r[:, :, None] * c[:, None]

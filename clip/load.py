@@ -43,7 +43,7 @@ def load(name: str, precision: str = "fp32") -> CLIP:
     preprocess: Preprocess | None = Preprocess()
     by_word = False  # whether the user has said the activation function
     if name == "mini":
-        model = _load_mini()
+        model = load_mini()
     elif kind == "hf-hub":
         model = _fetch(name, None, asked_for=name)
         preprocess = Preprocess.of(model)
@@ -166,7 +166,7 @@ def _looks_like_a_file(name: str) -> bool:
     return name.endswith((".pt", ".pth", ".bin", ".safetensors")) or Path(name).expanduser().is_file()
 
 
-def _load_mini() -> nn.Module:
+def load_mini() -> nn.Module:
     """The bundled model. Its token table is stored without the rows that training never saw; these are drawn anew."""
     config = json.loads((MINI / "mini.json").read_text())
     weights = {key: value.float() for key, value in read_weights(MINI / "mini.safetensors").items()}
@@ -190,7 +190,7 @@ def _fetch(model: str, tag: str | None, asked_for: str) -> nn.Module:
         f"on a machine with a network fetch {HF_WEIGHTS_NAME} of {constants.ENDPOINT}/{repository} and copy "
         f"{constants.HF_HUB_CACHE} here, or set MODEL.BACKBONE.NAME to a weights file in OpenAI's key format"
     )
-    if not _is_cached(repository) and not _is_reachable(constants.ENDPOINT):
+    if not _is_cached(repository) and not is_reachable(constants.ENDPOINT):
         raise OSError(
             f"weights of {asked_for!r} are not cached and {constants.ENDPOINT} cannot be reached; {how}"
         )
@@ -208,7 +208,7 @@ def _is_cached(repository: str) -> bool:
     return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
 
 
-def _is_reachable(address: str) -> bool:
+def is_reachable(address: str) -> bool:
     """Ask once and briefly, through the proxy if there is one; the hub's own client retries for minutes."""
     try:
         urlopen(Request(address, method="HEAD"), timeout=10).close()

@@ -24,11 +24,13 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import count_num_param, read_image
+from datasets.config import reading_options
 from runs import ROOT
 from runs.folder import can_continue
 from runs.record import FILE_NAME, read_record
 from runs.schema import extend_cfg
 from trainers.base import DEFAULT_TEMPLATE, Classes, PromptTrainer
+from trainers.published import SETTINGS, WEIGHTS, local_folder
 from trainers.without_data import without_data
 
 Picture = str | Path | Image.Image  #: a path, or an image in memory
@@ -74,6 +76,7 @@ class TrainedRun:
         self.device: torch.device = trainer.device
         self.classnames, self.template, _ = trainer.classes()
         self.batch_size: int = self.cfg.DATALOADER.TEST.BATCH_SIZE
+        self._reading = reading_options(self.cfg)
         trainer.set_model_mode("eval")
 
     def logits(self, images: Sequence[Picture] | Tensor, batch_size: int = 0) -> Tensor:
@@ -123,7 +126,10 @@ class TrainedRun:
             ValueError: it cannot be read, or is so long and thin that its resized version would not fit into memory.
         """
         named = f'"{image}"' if isinstance(image, (str, Path)) else f"of mode {image.mode}"
-        picture = _in_rgb(image) if isinstance(image, Image.Image) else read_image(image)
+        if isinstance(image, Image.Image):
+            picture = _in_rgb(image)
+        else:
+            picture = read_image(image, **self._reading)
         short, long = sorted(picture.size)
         edge = max(self.cfg.INPUT.SIZE)
         if edge * edge * long / short > MOST_PIXELS:
@@ -155,14 +161,17 @@ def load_run(
     classes: Sequence[str] | None = None,
     device: str | None = None,
     precision: str | None = None,
+    backbone: str | None = None,
 ) -> TrainedRun:
     """Build the model of a finished run, and load what it has learned.
 
     Args:
-        folder: the run's; of an evaluation, whose classes are then used with the model that it tested.
+        folder: the run's; of an evaluation, whose classes are then used with the model that it tested; or what
+            tools/export.py --to hub has made of a run, or its name on the hub, "hf-hub:owner/name".
         classes: names to put in place of the run's.
         device: "cpu" or "cuda"; None: a GPU where there is one.
         precision: of the towers, in place of the run's.
+        backbone: where its weights are, in place of the run's MODEL.BACKBONE.NAME.
 
     Raises:
         FileNotFoundError: there is no such folder, no finished run in it, or no checkpoint.
@@ -170,7 +179,7 @@ def load_run(
             another one than the run's; a checkpoint does not fit.
         OSError: the backbone's weights cannot be had.
     """
-    folder = Path(folder).expanduser()
+    folder = local_folder(str(folder))
     record = _read(folder)
     method = _method(record, folder)
     cfg = _settings(record, folder)
@@ -178,6 +187,8 @@ def load_run(
     for key, value in (NOT_USED | ({"MODEL.INIT_WEIGHTS": ""} if model_dir else {})).items():
         _set(cfg, key, value)
     cfg.USE_CUDA = _on_gpu(device)
+    if backbone is not None:
+        cfg.MODEL.BACKBONE.NAME = backbone
     if precision is not None and "PREC" in cfg.TRAINER.get(getattr(method, "section", ""), {}):
         cfg.TRAINER[method.section].PREC = precision
     cfg.freeze()
@@ -190,7 +201,9 @@ def load_run(
             "them with --classes, in the order of the labels"
         )
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer = without_data(method, cfg, Classes(names, _template(record, cfg), must_differ=classes is not None))
+        trainer = without_data(
+            method, cfg, Classes(names, _template(record, cfg), must_differ=classes is not None)
+        )
         preprocess = build_transform(cfg, is_train=False)
     run = TrainedRun(folder, record, trainer, preprocess)
     _check_backbone(record, trainer, folder)
@@ -210,6 +223,8 @@ def _read(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}: the output folder of a finished run is needed")
     if not (folder / FILE_NAME).is_file():
+        if (folder / WEIGHTS).is_file() and (folder / SETTINGS).is_file():
+            return read_record(folder / SETTINGS)
         if can_continue(folder) or any(folder.glob("log.txt*")):
             raise FileNotFoundError(
                 f"{folder} holds an unfinished run (no {FILE_NAME}): finish it with its command and --resume {folder}"

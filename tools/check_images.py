@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from PIL import Image
 from tqdm import tqdm
 
 from runs.argument_types import expanded_text
@@ -33,7 +32,10 @@ class Item(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
 
-    from tools.preparing.examine import examine_all  # takes seconds, which a slip need not wait for
+    from tools.preparing.examine import (  # takes seconds, which a slip need not wait for
+        examine_all,
+        images_in,
+    )
 
     data: list[Item] = []
     options: dict[str, Any] = {}
@@ -113,24 +115,6 @@ def images_of_data_set(root: str, config_file: str, settings: list[str]) -> tupl
         del parts["train"]
     items = [Item(datum.impath, part, datum.label) for part, data in parts.items() for datum in data or []]
     return items, reading_options(cfg)
-
-
-def images_in(folder: str) -> list[str]:
-    """The paths of all files below ``folder`` whose names end as those of images do."""
-    from datasets.files import is_litter
-
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"there is no folder {folder}")
-    endings = tuple(Image.registered_extensions())
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.name.lower().endswith(endings))
-    paths = [
-        str(path)
-        for path in files
-        if path.is_file() and not any(map(is_litter, path.relative_to(folder).parts))
-    ]
-    if not paths:
-        raise ValueError(f"there are no images in {folder}")
-    return paths
 
 
 if __name__ == "__main__":

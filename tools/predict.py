@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.class_list import class_names
 from runs.errors import OneLineParser, clean_errors, one_line
 
 Row = tuple[str, list[str], list[float]]  #: an image's path, its classes and their probabilities, best first
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     warnings.simplefilter(
         "ignore", Image.DecompressionBombWarning
     )  # large images are read; too large ones are named
-    run = load_run(args.run, classes=args.classes, device=args.device)
+    run = load_run(args.run, args.classes, args.device, backbone=args.backbone)
     size = args.batch_size or run.batch_size
     unreadable = 0
     with ExitStack() as stack:
@@ -92,26 +93,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def class_names(text: str) -> list[str]:
-    """The names in a file, one a line, or separated by commas."""
-    path = Path(text).expanduser()
-    if path.is_file():
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise argparse.ArgumentTypeError(f"{text} is no text in UTF-8") from error
-        return [line for line in lines if line.strip()]
-    if path.suffix in (".txt", ".csv", ".json") or os.sep in text:
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return text.split(",")
-
-
 def expand(words: Sequence[str]) -> list[str]:
     """The paths that are meant; of a folder all files whose names end as those of images do.
 
     Raises:
         ValueError: there are none.
     """
+    from tools.preparing.examine import images_in
+
     paths: list[str] = []
     for word in words:
         if word == "-":
@@ -122,17 +111,6 @@ def expand(words: Sequence[str]) -> list[str]:
             paths.append(word)
     if not paths:
         raise ValueError("standard input names no images")
-    return paths
-
-
-def images_in(folder: str) -> list[str]:
-    """Paths of the images in a folder and its subfolders; ValueError where there are none."""
-    from PIL import Image
-
-    endings = tuple(Image.registered_extensions())
-    paths = [str(path) for path in sorted(Path(folder).rglob("*")) if path.name.lower().endswith(endings)]
-    if not paths:
-        raise ValueError(f"there are no images in {folder}")
     return paths
 
 

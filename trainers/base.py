@@ -11,13 +11,13 @@ import clip
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import count_num_param, load_checkpoint
+from dassl.utils import count_num_param
 from foundation.keys import Key, check, declare, one_of
 from foundation.keys.of_all_runs import ALL_RUNS, of
 from foundation.keys.of_dassl import DASSL
 
 from . import captured, processes
-from .checkpoint import find_checkpoint, load_learned
+from .checkpoint import find_checkpoint, load_learned, read_checkpoint
 from .class_names import check_prompts
 from .class_texts import draw_classes, send
 from .evaluation import Evaluation, class_chunk
@@ -327,7 +327,7 @@ class PromptTrainer(TrainerX):
         self._load(path)
 
     def _load(self, path: Any) -> None:
-        checkpoint = load_checkpoint(str(path))
+        checkpoint = read_checkpoint(path)
         whole = checkpoint if isinstance(checkpoint, dict) else {}
         load_learned(self.model, whole.get("state_dict", checkpoint), str(path))
         self._forget()

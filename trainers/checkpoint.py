@@ -12,6 +12,7 @@ from dassl.utils import load_checkpoint
 from foundation.errors import MissingFile, WrongInput
 
 from .prompt_model import PromptModel
+from .published import WEIGHTS, local_folder, read_learned
 
 EXTRA = "_extra_state"  #: torch's key for PromptModel.get_extra_state
 
@@ -20,13 +21,15 @@ def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -
     """``<directory>/<model name>/model.pth.tar-<epoch>``; without an epoch the best one, else the newest.
 
     Args:
-        directory: of the run; or the folder in it that holds the checkpoints, or one of these.
+        directory: of the run; or the folder in it that holds the checkpoints, or one of these; or a published folder.
 
     Raises:
         FileNotFoundError: names the file and lists what is there.
         ValueError: a file is given, and another epoch.
     """
     given = Path(directory)
+    if (given / WEIGHTS).is_file():
+        return given / WEIGHTS
     if given.is_file():
         if epoch is not None and given.name != f"model.pth.tar-{epoch}":
             raise WrongInput(f"checkpoint {directory} is given, and epoch {epoch}: one of them is enough")
@@ -46,6 +49,23 @@ def find_checkpoint(directory: str | Path, model_name: str, epoch: int | None) -
         there = f"epochs there: {', '.join(map(str, epochs))}" if epochs else _others(Path(directory))
         raise MissingFile(f"checkpoint {str(path)!r} does not exist; {there}")
     return path
+
+
+def read_checkpoint(path: str | Path) -> Any:
+    """What is in a checkpoint, whoever wrote it: a file of ours or of a release, or a published folder, by its name.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: there is none, it is damaged, or cannot be fetched.
+    """
+    local = local_folder(str(path))
+    if local.is_dir() and not (local / WEIGHTS).is_file():
+        raise MissingFile(
+            f"{str(path)!r} is a folder without {WEIGHTS}: a checkpoint or a published folder is needed"
+        )
+    local = local / WEIGHTS if local.is_dir() else local
+    if local.suffix == ".safetensors" and local.is_file():
+        return {"state_dict": read_learned(local, EXTRA), "epoch": "published"}
+    return load_checkpoint(str(local))
 
 
 def _others(directory: Path) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from runs.class_list import class_names
 from runs.trained import load_run
 from tests.conftest import Ended
-from tools.predict import as_line, class_names, main
+from tools.predict import as_line, main
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Parts of tools/export.py: one file per form, and what they share."""

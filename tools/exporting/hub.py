@@ -1,0 +1,105 @@
+"""`--to hub`: a folder to publish: model card, settings and what was learned."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from foundation.identity import flat
+from runs.trained import TrainedRun
+from trainers.published import SETTINGS, WEIGHTS, learned_bytes
+
+CARD = "README.md"
+#: Of a record, what says what was trained and how; not whose machine it was.
+PUBLISHED = (
+    *("schema", "trainer", "dataset", "backbone", "seed", "shots", "config", "classnames", "inputs"),
+    *(
+        "scores_batches",
+        "metrics",
+        "trainable_parameters",
+        "time",
+        "backbone_hash",
+        "few_shot_hash",
+        "versions",
+    ),
+)
+#: Settings that name places on a machine, and the value that stands for none.
+PLACES = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "MODEL.INIT_WEIGHTS", "TEST.FEATURE_CACHE")
+#: Settings on the card; all are beside it.
+SHOWN = ("TRAINER.", "OPTIM.NAME", "OPTIM.LR", "OPTIM.MAX_EPOCH", "DATASET.SUBSAMPLE_CLASSES")
+
+
+def write(run: TrainedRun, folder: Path) -> str:
+    """The three files."""
+    settings = published_record(run)
+    (folder / WEIGHTS).write_bytes(learned_bytes(run.model))
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / CARD).write_text(card(run, settings), encoding="utf-8")
+    learned = sum(parameter.numel() for parameter in run.model.parameters())
+    return f"{learned:,} learned numbers"
+
+
+def published_record(run: TrainedRun) -> dict[str, Any]:
+    """The record of the run without the machine that it ran on, as a run of its own classes."""
+    record = {key: run.record[key] for key in PUBLISHED if key in run.record}
+    record |= {"kind": "train", "model_dir": "", "load_epoch": None, "classnames": run.classnames}
+    record["inputs"] = {**record.get("inputs", {}), "template": run.template}
+    record["config"] = config = json.loads(json.dumps(record["config"]))
+    for key in PLACES:
+        *sections, name = key.split(".")
+        section = config
+        for part in sections:
+            section = section.get(part, {})
+        if name in section:
+            section[name] = ""
+    for name in ("CSV", "CLASS_NAMES"):
+        if config.get("DATASET", {}).get("IMAGE_FOLDER", {}).get(name):
+            config["DATASET"]["IMAGE_FOLDER"][name] = ""
+    if Path(run.model.clip.name).is_file():
+        record["backbone"] = config["MODEL"]["BACKBONE"]["NAME"] = Path(run.model.clip.name).name
+    return record
+
+
+def card(run: TrainedRun, record: dict[str, Any]) -> str:
+    """The model card: what it is, how good, how it was trained, how it is used."""
+    method, dataset, metrics = record["trainer"], record["dataset"], record["metrics"]
+    front = ["---", "library_name: mmprompt", "pipeline_tag: image-classification"]
+    front += ["tags:", "- clip", "- prompt-learning", f"- {method.lower()}", "---"]
+    lines = [
+        *front,
+        f"# {method} on {dataset}",
+        "",
+        f"Prompts learned with {method} for CLIP ({record['backbone']}, weights of hash {record['backbone_hash']}) on "
+        f"{dataset}, {_shots(record['shots'])}, seed {record['seed']}. The backbone is not in this folder.",
+        "",
+    ]
+    if metrics:
+        lines += ["| | |", "|---|---|"]
+        lines += [
+            f"| {name} | {metrics[key]:.2f} % |"
+            for key, name in (("accuracy", "accuracy"), ("macro_f1", "macro F1"))
+            if key in metrics
+        ]
+        lines += [f"| images tested | {metrics['images']:,} |", ""]
+    lines += ["## Use", "", "In a checkout of mmprompt, with this folder or `hf-hub:owner/name`:", ""]
+    lines += ["    python tools/predict.py THIS_FOLDER image.jpg", ""]
+    lines += [f"## Classes ({len(run.classnames)})", "", ", ".join(run.classnames), ""]
+    shown = {
+        key: value for key, value in flat(_used(record)).items() if key.startswith(SHOWN) and value != ""
+    }
+    lines += ["## Settings", "", "All of them are in config.json.", ""]
+    lines += [f"    {key} {value}" for key, value in sorted(shown.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _used(record: dict[str, Any]) -> dict[str, Any]:
+    """The settings without the sections of other methods."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    section = getattr(TRAINER_REGISTRY.get(record["trainer"]), "section", "")
+    methods = record["config"]["TRAINER"]
+    own = {name: value for name, value in methods.items() if name == section or not isinstance(value, dict)}
+    return {**record["config"], "TRAINER": own}
+
+
+def _shots(shots: int) -> str:
+    return f"{shots} images a class" if shots > 0 else "all training images"
