@@ -47,7 +47,7 @@ def run_documented(import_line: str, folder: Path, image: Path) -> str:
     ]
     shutil.copy(image, folder / "image.png")
     alone = "import importlib.util\nassert not importlib.util.find_spec('trainers')\n"
-    path = [entry for entry in sys.path if "packages" in entry]
+    path = [entry for entry in sys.path if entry and not Path(entry).is_relative_to(ROOT)]
     code = f"import sys\nsys.path += {path!r}\n{alone}{block}"
     ran = subprocess.run([sys.executable, "-I", "-c", code], cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -84,7 +84,7 @@ def test_the_documented_lines_classify_with_open_clip_alone(export, finished, im
     assert float(probability) == pytest.approx(best.probabilities[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["MMTPA", "PLOT", "APLe", "MaPLe"])
+@pytest.mark.parametrize("method", ["MMTPA", "PLOT"])
 def test_a_graph_gives_the_logits_of_torch_for_any_batch(method, export, finished, image):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
