@@ -54,10 +54,10 @@ class ImageFolder(SplitDataset):
     keys = {
         "DATASET.IMAGE_FOLDER.TEMPLATE": Key(SplitDataset.template, "the prompt, with {} for the class name"),
         "DATASET.IMAGE_FOLDER.CLASS_NAMES": Key(
-            "", "JSON file {folder: class name}; without one the folders' names"
+            "", "JSON file {folder: class name}; without one the folders' names", is_path=True
         ),
         "DATASET.IMAGE_FOLDER.CSV": Key(
-            "", "CSV file of images and classes; without one they lie in folders"
+            "", "CSV file of images and classes; without one they lie in folders", is_path=True
         ),
         "DATASET.IMAGE_FOLDER.ENCODING": Key(
             "", "of the CSV file; without one UTF-8, or what its byte-order mark says"

@@ -25,6 +25,7 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import count_num_param, read_image
 from datasets.config import reading_options
+from foundation.keys.of_all_runs import of
 from runs import ROOT
 from runs.folder import can_continue
 from runs.record import FILE_NAME, read_record
@@ -132,7 +133,8 @@ class TrainedRun:
             picture = read_image(image, **self._reading)
         short, long = sorted(picture.size)
         edge = max(self.cfg.INPUT.SIZE)
-        if edge * edge * long / short > MOST_PIXELS:
+        squashed = of(self.cfg, "INPUT.RESIZE_MODE") == "squash"
+        if not squashed and edge * edge * long / short > MOST_PIXELS:
             raise ValueError(
                 f"Cannot use the image {named}: {picture.width} x {picture.height} pixels are too long and thin to "
                 f"be resized to {edge} pixels at the smaller edge"
@@ -328,7 +330,7 @@ def _template(record: dict[str, Any], cfg: CfgNode) -> str:
         return DEFAULT_TEMPLATE
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     own = cfg.DATASET.get("IMAGE_FOLDER", {}).get("TEMPLATE") if dataset.__name__ == "ImageFolder" else None
-    return own or getattr(dataset, "template", DEFAULT_TEMPLATE)
+    return str(own or getattr(dataset, "template", DEFAULT_TEMPLATE))
 
 
 def _check_backbone(record: dict[str, Any], trainer: Any, folder: Path) -> None:

@@ -128,8 +128,8 @@ def finished(data_root, tmp_path_factory) -> Callable[[str], Any]:
     @functools.cache
     def run(method: str) -> Any:
         folder = tmp_path_factory.mktemp("finished") / method
-        options = ("DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, "OPTIM.LR", 0.02)
-        options += ("DATALOADER.TEST.BATCH_SIZE", 20)
+        options = ["DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, "OPTIM.LR", 0.02]
+        options += ["DATALOADER.TEST.BATCH_SIZE", 20]
         trainer = harness.build(harness.make_cfg(method, data_root, folder, *options))
         harness.finish(trainer)
         return trainer

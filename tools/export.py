@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import expanded
 from runs.class_list import class_names
 from runs.errors import OneLineParser, clean_errors
 from tools.exporting import folder
@@ -52,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("run", metavar="RUN", help="output folder of a finished run")
     add("--to", required=True, choices=FORMS, help="the form")
-    add("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
+    add("--output", required=True, type=expanded, metavar="FOLDER", help="where the files go")
     add("--classes", type=class_names, help="other classes: a file with a name a line, or NAME,NAME,...")
     add("--backbone", help="where the backbone's weights are, if they are not where the run had them")
     add("--force", action="store_true", help="replace files that exist")

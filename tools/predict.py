@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from runs.argument_types import at_least, expanded_text
 from runs.class_list import class_names
 from runs.errors import OneLineParser, clean_errors, one_line
 
@@ -42,9 +43,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from runs.trained import load_run
 
-    warnings.simplefilter(
-        "ignore", Image.DecompressionBombWarning
-    )  # large images are read; too large ones are named
+    # Large images are read, and too large ones named.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     run = load_run(args.run, args.classes, args.device, backbone=args.backbone)
     size = args.batch_size or run.batch_size
     unreadable = 0
@@ -73,24 +73,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("run", metavar="RUN", help="output folder of a finished run")
     add("images", metavar="IMAGE_OR_FOLDER", nargs="+", help="images and folders of them; - reads paths")
-    add("--top", type=int, default=5, metavar="K", help="how many classes, the most probable ones (5)")
-    add("--csv", metavar="FILE", help="write a table there instead of to the terminal")
-    add("--jsonl", metavar="FILE", help="write a JSON object a line there instead of to the terminal")
+    add(
+        "--top", type=at_least(1), default=5, metavar="K", help="how many classes, the most probable ones (5)"
+    )
+    add("--csv", type=expanded_text, metavar="FILE", help="write a table there, not to the terminal")
+    add(
+        "--jsonl",
+        type=expanded_text,
+        metavar="FILE",
+        help="write a JSON object a line there",
+    )
     add("--classes", type=class_names, help="other classes: a file with a name a line, or NAME,NAME,...")
     add(
-        "--batch-size",
-        type=int,
-        default=0,
-        help="images that are scored at once (as in the run's evaluation)",
+        "--batch-size", type=at_least(1), default=0, help="images scored at once (as in the run's evaluation)"
     )
+    add("--backbone", help="where the backbone's weights are, if they are not where the run had them")
     add("--device", choices=["cpu", "cuda"], help="a GPU where there is one")
     add("--force", action="store_true", help="replace files that exist")
-    args = parser.parse_args(argv)
-    if args.top < 1:
-        parser.error(f"--top {args.top} must be 1 or more")
-    if args.batch_size < 0:
-        parser.error(f"--batch-size {args.batch_size} must be 1 or more")
-    return args
+    return parser.parse_args(argv)
 
 
 def expand(words: Sequence[str]) -> list[str]:

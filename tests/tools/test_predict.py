@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -107,7 +109,9 @@ def test_what_exists_is_replaced_by_force_alone(predict, run, pictures, tmp_path
 
 def test_huge_images_are_read_and_larger_ones_named(predict, run, tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
-    Image.new("1", (20_000, 20_000)).save(tmp_path / "larger.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "larger.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
     ended = predict(run, tmp_path / "large.png", tmp_path / "larger.png")
     assert (ended.code, len(ended.out.splitlines())) == (1, 1)
     assert "larger.png" in ended.err
@@ -120,8 +124,8 @@ def test_huge_images_are_read_and_larger_ones_named(predict, run, tmp_path):
         (["nowhere", "x.png"], "there is no folder nowhere"),
         (["RUN", "-"], "standard input names no images"),
         (["RUN", "EMPTY"], "there are no images in"),
-        (["RUN", "x.png", "--top", 0], "--top 0 must be 1 or more"),
-        (["RUN", "x.png", "--batch-size", -1], "--batch-size -1 must be 1 or more"),
+        (["RUN", "x.png", "--top", 0], "1 or more, is needed"),
+        (["RUN", "x.png", "--batch-size", -1], "1 or more, is needed"),
         (["RUN", "x.png", "--csv", "no/such/folder.csv"], "no/such/folder.csv cannot be written"),
         (["RUN", "x.png", "--classes", "names.txt"], "there is no file names.txt"),
         (["RUN", "x.png", "--classes", "a,,b"], "none may be empty"),

@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from clip.catalogue import look_up
 from clip.load import MINI, load_mini
+from foundation.keys.of_all_runs import of
 from runs.trained import TrainedRun
 
 
@@ -18,9 +19,9 @@ def preprocessing(run: TrainedRun) -> dict[str, Any]:
     ValueError where it cannot.
     """
     inputs = run.cfg.INPUT
-    height, width = inputs.SIZE
+    (height, width), mode = inputs.SIZE, of(run.cfg, "INPUT.RESIZE_MODE")
     obstacle = ""
-    if height != width:
+    if height != width and mode == "shortest":
         obstacle = f"INPUT.SIZE {height} x {width} is no square"
     elif inputs.INTERPOLATION not in ("bicubic", "bilinear"):
         obstacle = f"INPUT.INTERPOLATION is {inputs.INTERPOLATION}, bicubic or bilinear is needed"
@@ -30,8 +31,8 @@ def preprocessing(run: TrainedRun) -> dict[str, Any]:
         raise ValueError(f"{run.folder}: other programs cannot prepare images as this run did: {obstacle}")
     normalised = "normalize" in inputs.TRANSFORMS
     return {
-        "image_size": height,
-        "resize_mode": "shortest",
+        "image_size": [height, width],
+        "resize_mode": mode,
         "interpolation": inputs.INTERPOLATION,
         "mean": list(inputs.PIXEL_MEAN) if normalised else [0.0, 0.0, 0.0],
         "std": list(inputs.PIXEL_STD) if normalised else [1.0, 1.0, 1.0],

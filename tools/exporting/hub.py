@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.identity import flat
+from runs.schema import declared_keys
 from runs.trained import TrainedRun
 from trainers.published import SETTINGS, WEIGHTS, learned_bytes
 
@@ -22,8 +23,6 @@ PUBLISHED = (
         "versions",
     ),
 )
-#: Settings that name places on a machine, and the value that stands for none.
-PLACES = ("OUTPUT_DIR", "RESUME", "DATASET.ROOT", "MODEL.INIT_WEIGHTS", "TEST.FEATURE_CACHE")
 #: Settings on the card; all are beside it.
 SHOWN = ("TRAINER.", "OPTIM.NAME", "OPTIM.LR", "OPTIM.MAX_EPOCH", "DATASET.SUBSAMPLE_CLASSES")
 
@@ -44,16 +43,16 @@ def published_record(run: TrainedRun) -> dict[str, Any]:
     record |= {"kind": "train", "model_dir": "", "load_epoch": None, "classnames": run.classnames}
     record["inputs"] = {**record.get("inputs", {}), "template": run.template}
     record["config"] = config = json.loads(json.dumps(record["config"]))
-    for key in PLACES:
+    places = [
+        name for name, key in declared_keys(record["trainer"], record["dataset"]).items() if key.is_path
+    ]
+    for key in places:
         *sections, name = key.split(".")
         section = config
         for part in sections:
             section = section.get(part, {})
-        if name in section:
+        if section.get(name):
             section[name] = ""
-    for name in ("CSV", "CLASS_NAMES"):
-        if config.get("DATASET", {}).get("IMAGE_FOLDER", {}).get(name):
-            config["DATASET"]["IMAGE_FOLDER"][name] = ""
     if Path(run.model.clip.name).is_file():
         record["backbone"] = config["MODEL"]["BACKBONE"]["NAME"] = Path(run.model.clip.name).name
     return record
