@@ -124,7 +124,7 @@ def test_missing_libraries_are_named(export, monkeypatch):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_published_folder_is_used_like_the_run(method, export, finished, data_root, tmp_path):
+def test_a_published_folder_is_used_like_the_run(method, export, finished):
     ended, folder = export(method, "hub")
     assert ended.code == 0, ended.err
     trainer = finished(method)
@@ -135,8 +135,14 @@ def test_a_published_folder_is_used_like_the_run(method, export, finished, data_
     )
     assert published.classnames == trainer.dm.dataset.classnames
 
-    started = build(make_cfg(method, data_root, tmp_path / "more", "MODEL.INIT_WEIGHTS", str(folder)))
-    assert all(torch.equal(value, learned(trainer)[name]) for name, value in learned(started).items())
+
+def test_training_starts_from_a_published_folder(export, finished, data_root, tmp_path):
+    _, folder = export("MaPLe", "hub")
+    started = build(make_cfg("MaPLe", data_root, tmp_path / "more", "MODEL.INIT_WEIGHTS", str(folder)))
+    expected = learned(finished("MaPLe"))
+    assert all(torch.equal(value, expected[name]) for name, value in learned(started).items())
+    with pytest.raises(FileNotFoundError, match=r"is a folder without model\.safetensors"):
+        build(make_cfg("MaPLe", data_root, tmp_path / "more", "MODEL.INIT_WEIGHTS", str(tmp_path)))
 
 
 def test_a_published_folder_names_no_place_of_the_machine(export, finished, data_root):
