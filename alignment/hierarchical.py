@@ -87,7 +87,7 @@ def hierarchical_transport(
         x, y = image_points.float(), text_points.float()
         if normalize:
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
-        if torch.compiler.is_exporting():
+        if traced.is_asked_for():
             if normalize and image_tokens is not None and text_tokens is not None:
                 image_tokens, text_tokens = (
                     F.normalize(image_tokens, dim=-1),

@@ -11,12 +11,16 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops import while_loop
 
 from alignment.marginals import marginals, valid_tokens
 from alignment.sinkhorn import SMALLEST_SCALING_EPS
 
 Mean = Callable[[Tensor], Tensor]
+
+
+def is_asked_for() -> bool:
+    """Whether a model is being exported, which torch can tell from 2.7 on."""
+    return getattr(torch.compiler, "is_exporting", bool)()
 
 
 def hierarchical_transport(
@@ -75,6 +79,8 @@ def _plans(
         mean: of changes (X,), over the problems that stop together; None: each by itself.
         tol: None: ``max_iter`` iterations.
     """
+    from torch._higher_order_ops import while_loop  # no public name yet; nothing else here needs it
+
     scores, u = similarity / eps, 1 / similarity.shape[1]
     logarithms = eps < SMALLEST_SCALING_EPS
     if logarithms:

@@ -32,7 +32,7 @@ class ImageAdapter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (..., H, W) of any channels -> the same shape and dtype."""
         height, width = images.shape[-2:]
-        if torch.compiler.is_exporting():
+        if getattr(torch.compiler, "is_exporting", bool)():  # which torch can tell from 2.7 on
             return self._by_products(images)
         f_y = torch.fft.fftfreq(height, device=images.device)[:, None]
         f_x = torch.fft.rfftfreq(width, device=images.device)
