@@ -6,7 +6,7 @@ from .model import CLIP
 from .precision import PRECISIONS
 from .text_prompts import Layout, TextPrompts
 from .text_tower import TextFeatures, TextTower
-from .tokenizer import CONTEXT_LENGTH, EOT, SOS, encode, tokenize
+from .tokenizer import CONTEXT_LENGTH, EOT, SOS, decode, encode, tokenize
 
 __all__ = [
     "CLIP",
@@ -20,6 +20,7 @@ __all__ = [
     "TextFeatures",
     "TextPrompts",
     "TextTower",
+    "decode",
     "encode",
     "load",
     "tokenize",

@@ -54,6 +54,16 @@ class ImageTower(nn.Module):
         size = self.visual.image_size
         return (size, size) if isinstance(size, int) else tuple(size)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patches (of a ResNet: positions) that come first among the output tokens."""
+        if isinstance(self.visual, ModifiedResNet):
+            height, width = self.image_size
+            return height // 32, width // 32
+        self._require_promptable()
+        rows, columns = self.visual.grid_size
+        return rows, columns
+
     def forward(
         self, images: Tensor, prompts: Tensor | None = None, deep: Tensor | None = None, tokens: bool = False
     ) -> ImageFeatures:

@@ -20,6 +20,12 @@ def encode(text: str) -> list[int]:
     return _tokenizer().encode(text)
 
 
+def decode(ids: list[int]) -> list[str]:
+    """The text of each token alone, without the mark of a word's end; bytes that are no text become a mark."""
+    tokenizer = _tokenizer()
+    return [tokenizer.decode([token]).removesuffix(" ") for token in ids]
+
+
 def tokenize(texts: str | list[str], context_length: int = CONTEXT_LENGTH) -> Tensor:
     """Rows ``[SOS, tokens, EOT, 0, 0, ...]`` as CLIP's own ``tokenize`` makes them.
 

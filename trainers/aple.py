@@ -79,6 +79,9 @@ class APLeModel(IVLPModel):
     def encode_images(self, images: Tensor) -> Tensor:
         return super().encode_images(self.adapter(images))
 
+    def local_features(self, images: Tensor) -> Tensor:
+        return super().local_features(self.adapter(images))
+
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         loss, logits = super().loss(images, labels)
         if self.stage != "both":

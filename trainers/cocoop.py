@@ -46,7 +46,7 @@ class CoCoOpModel(PromptModel):
 
     def score(self, images: Tensor, texts: None) -> Tensor:
         features = unit(images)
-        contexts = self.context.ctx + self.meta_net(features)[:, None]  # (B, n, w)
+        contexts = self._contexts(features)
         branches = self.of_classes(torch.tensor(self.context.layout.branches))
         tokens = len(self.context.root_frozen[0]) + sum(branches.tolist())
         chunks = list(zip(features.split(size := max(1, CHUNK // tokens)), contexts.split(size)))
@@ -56,9 +56,20 @@ class CoCoOpModel(PromptModel):
         return torch.cat([self._score_some(*chunk) for chunk in chunks])
 
     def _score_some(self, features: Tensor, contexts: Tensor) -> Tensor:
-        prompts = self.class_texts.prompts_of_classes(self.context.for_images(contexts))
-        texts = self.clip.text(prompts).summary  # (C, B, d)
-        return self.scaled_cosines(features, texts)
+        return self.scaled_cosines(features, self._texts(contexts))
+
+    def local_cosines(self, images: Tensor, texts: None) -> Tensor:
+        """With each image's own class texts."""
+        own = self._texts(self._contexts(unit(self.encode_images(images))))
+        return torch.einsum("bpd,cbd->bcp", unit(self.local_features(images)[:, 0]), unit(own))
+
+    def _contexts(self, features: Tensor) -> Tensor:
+        """(B, n, w) of unit image features."""
+        return self.context.ctx + self.meta_net(features)[:, None]
+
+    def _texts(self, contexts: Tensor) -> Tensor:
+        """(C, B, d) class texts of contexts (B, n, w)."""
+        return self.clip.text(self.class_texts.prompts_of_classes(self.context.for_images(contexts))).summary
 
 
 @TRAINER_REGISTRY.register()

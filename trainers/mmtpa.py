@@ -9,7 +9,7 @@ reproduces the authors' code (trainer MMP of "ALIGN"): the token level yields a 
 cost, only the global cosines are scored, and no gradient reaches the tokens.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, above, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
-from .prompt_model import PromptModel, Prompts
+from .matching import Matching, hierarchical_matching
+from .prompt_model import PromptModel, Prompts, unit
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
 
@@ -85,20 +86,32 @@ class MMTPAModel(PromptModel):
         return self.clip.image(images, *self.current_visual_prompts(), tokens=self.options.HIERARCHICAL)
 
     def score(self, images: ImageFeatures, texts: Texts) -> Tensor:
+        return self.clip.logit_scale.exp() * hierarchical_transport(**self._problem(images, texts))
+
+    def matching(self, images: ImageFeatures, texts: Texts, classes: Tensor) -> Matching:
+        scale = self.clip.logit_scale.exp()
+        return hierarchical_matching(classes=classes, scale=scale, **self._problem(images, texts))
+
+    def _problem(self, images: ImageFeatures, texts: Texts) -> dict[str, Any]:
+        """The transport's arguments."""
         options, (points, tokens) = self.options, images
-        similarity = hierarchical_transport(
-            points,
-            texts.points,
-            tokens,
-            texts.tokens,
-            texts.lengths,
-            normalize=True,
-            variant=options.VARIANT,
-            beta=options.BETA,
-            eps=options.EPS,
-            max_iter=options.MAX_ITER,
-        )
-        return self.clip.logit_scale.exp() * similarity
+        return {
+            "image_points": points,
+            "text_points": texts.points,
+            "image_tokens": tokens,
+            "text_tokens": texts.tokens,
+            "text_lengths": texts.lengths,
+            "normalize": True,
+            "variant": options.VARIANT,
+            "beta": options.BETA,
+            "eps": options.EPS,
+            "max_iter": options.MAX_ITER,
+        }
+
+    def local_cosines(self, images: Tensor, texts: Texts) -> Tensor:
+        """Means over all pairs of prompts; of use where no tokens are matched."""
+        local = unit(self.local_features(images)).mean(dim=1)
+        return torch.einsum("bpd,cd->bcp", local, unit(texts.points).mean(dim=1))
 
 
 @TRAINER_REGISTRY.register()

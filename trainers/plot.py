@@ -4,7 +4,7 @@ N prompts for each class against all local features of the image: the similarity
 cosine, sum(T * cos), with uniform marginals (section 3.3). Single-mode ancestor of MMTPA; same transport.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from torch import Tensor
 from yacs.config import CfgNode
@@ -15,6 +15,7 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
 from .base import PREC, PromptTrainer
+from .matching import Matching, hierarchical_matching
 from .prompt_model import PromptModel, unit
 from .text_context import POSITIONS, TextContext
 
@@ -55,6 +56,25 @@ class PLOTModel(PromptModel):
         if self.add_pooled:
             logits = logits + self.scaled_cosines(summary, texts.pooled)
         return logits
+
+    def matching(self, images: tuple[Tensor, Tensor], texts: Texts, classes: Tensor) -> Matching:
+        """The plan is between patches and whole prompts: one level, told as that of tokens."""
+        summary, local = images
+        scale = self.clip.logit_scale.exp()
+        plans = hierarchical_matching(local, texts.prompts, classes=classes, scale=scale, variant="release")
+        plan = cast(Tensor, plans.prompts)  # (B, C, P, N)
+        pooled = self.scaled_cosines(summary, texts.pooled) if self.add_pooled else 0.0
+        return Matching(
+            prompts=None,
+            tokens=plan[:, classes, None, None],
+            score=plans.score + pooled,
+            uniform_prompts=None,
+            uniform=plans.uniform + pooled,
+        )
+
+    def words(self, label: int) -> list[list[str]]:
+        prompts = enumerate(self.context.words(label), start=1)
+        return [[f"{n}: {' '.join(words[1:-1])}" for n, words in prompts]]
 
 
 @TRAINER_REGISTRY.register()

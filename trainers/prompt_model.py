@@ -11,6 +11,7 @@ from clip import CLIP, TextFeatures, TextPrompts
 
 from .class_texts import ClassTexts
 from .feature_cache import FeatureCache
+from .matching import Matching
 
 #: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
 Prompts = tuple[Tensor | None, Tensor | None]
@@ -107,6 +108,37 @@ class PromptModel(nn.Module):
         """The training loss and the logits (B, C) that it comes from."""
         logits = self.logits(images, self.encode_texts())
         return F.cross_entropy(logits, labels), logits
+
+    def matching(self, images: Any, texts: Any, classes: Tensor) -> Matching | None:
+        """The plans by which ``score`` matches parts of encoded images with parts of class texts, opened up.
+
+        Args:
+            images, texts: as ``score`` takes them.
+            classes: (K,) those whose token plans are wanted.
+
+        None, as here: it compares summaries, nothing is matched.
+        """
+        return None
+
+    def words(self, label: int) -> list[list[str]]:
+        """What ``matching`` has as parts of a class's text, readable: a list for each text prompt."""
+        return self.context.words(label)
+
+    def local_features(self, images: Tensor) -> Tensor:
+        """(B, M, P, d) of images (B, 3, H, W): each output token of the image tower (patches, then visual prompts)
+        through the final norm and projection, as the class token goes.
+
+        Raises:
+            ValueError: the image tower has none.
+        """
+        tokens = self.clip.image(images, *self.current_visual_prompts(), tokens=True).tokens
+        assert tokens is not None
+        return tokens
+
+    def local_cosines(self, images: Tensor, texts: Any) -> Tensor:
+        """(B, C, P): of local features with class texts. ``score`` uses no such thing; it is a way to look at them."""
+        local = unit(self.local_features(images))
+        return torch.einsum("bmpd,cd->bcp", local, unit(texts)) / local.shape[1]
 
     def scaled_cosines(self, images: Tensor, texts: Tensor) -> Tensor:
         """CLIP's logits: exp(logit_scale) times cosines, in fp32 under autocast too.

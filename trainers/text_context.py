@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from clip import CLIP, EOT, SOS, Layout, TextPrompts, encode
+from clip import CLIP, EOT, SOS, Layout, TextPrompts, decode, encode
 from clip.tokenizer import check_length
 
 STD = 0.02  #: of Gaussian contexts, in every release
@@ -90,6 +90,7 @@ class TextContext(nn.Module):
                 b + [0] * (count - shortest - len(b)) for b, count in zip(branches, counts, strict=True)
             ]
 
+        self.ids = roots, branches
         self.layout = Layout(tuple(map(len, roots)), tuple(map(len, branches)), tuple(stops), tuple(counts))
         self._keep("root", clip, [root + [0] * (self.layout.longest_root - len(root)) for root in roots])
         self._keep("branch", clip, [[token for branch in branches for token in branch]])
@@ -128,6 +129,18 @@ class TextContext(nn.Module):
             return self.branch_frozen[0]
         return self.branch_frozen.expand(len(rows), -1, -1).index_copy(1, self.branch_places, rows)
 
+    def words(self, label: int) -> list[list[str]]:
+        """The tokens of a class's N prompts as readable strings, up to the end of text or, where the tower is asked for
+        more output tokens (see ``tokens``), as many as these: "[SOS]", "v1" ... "vn" for the context, "[EOT]", "[pad]".
+        """
+        roots, branches = self.ids
+        prompts = []
+        for root in roots:
+            end = len(root) + self.layout.ends[label] + 1
+            length = self.layout.tokens[label] if self.layout.tokens else end
+            prompts.append(_readable((root + branches[label])[:length], end))
+        return prompts
+
     def deep_prompts(self) -> Tensor | None:
         """(D - 1, N, n, w), or None when there are none."""
         if len(self.deep) == 0:
@@ -158,6 +171,21 @@ def _forest(
         roots, start = [[SOS]], roots[0][1:]
         branches = [start + branch for branch in branches]
     return roots, branches
+
+
+def _readable(ids: list[int], end: int) -> list[str]:
+    """Token ids as strings; what stands from ``end`` on is padding."""
+    special = {SOS: "[SOS]", EOT: "[EOT]"}
+    words, learned = [], 0
+    for place, token in enumerate(ids):
+        learned += token == CONTEXT
+        if place >= end:
+            words.append("[pad]")
+        elif token == CONTEXT:
+            words.append(f"v{learned}")
+        else:
+            words.append(special.get(token) or decode([token])[0])
+    return words
 
 
 def _initial(clip: CLIP, ids: list[int], n_ctx: int) -> Tensor:
