@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from alignment import prompt_plan, token_plan, token_transport
@@ -36,8 +37,9 @@ def hierarchical_matching(
     beta: float = 1.0,
     eps: float = 0.1,
     max_iter: int = 100,
+    normalize: bool = False,
 ) -> Matching:
-    """``alignment.hierarchical_transport`` opened up; arguments as there, of features of unit norm.
+    """``alignment.hierarchical_transport`` opened up; arguments as there.
 
     Args:
         classes: (K,) indices of the classes whose token plans are wanted.
@@ -46,10 +48,16 @@ def hierarchical_matching(
     paper = variant == "paper"
     solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": "problem" if paper else "release"}
     with torch.autocast(image_points.device.type, enabled=False):
-        cosine = torch.einsum("bmd,cnd->bcmn", image_points.float(), text_points.float())
+        x, y = image_points.float(), text_points.float()
+        if normalize:
+            x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+        cosine = torch.einsum("bmd,cnd->bcmn", x, y)
         cost = uniform_cost = 1 - cosine
         tokens = None
         if image_tokens is not None and text_tokens is not None:
+            if normalize:
+                image_tokens = F.normalize(image_tokens.float(), dim=-1)
+                text_tokens = F.normalize(text_tokens.float(), dim=-1)
             value = "cost" if paper else "similarity"
             level = token_transport(image_tokens, text_tokens, text_lengths, value=value, **solver)
             mean = _mean_cosine(image_tokens, text_tokens, text_lengths)

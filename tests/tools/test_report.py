@@ -2,23 +2,20 @@
 
 import csv
 import errno
-import html.parser
 import re
 import shutil
-import subprocess
 import sys
-from html import unescape as html_unescape
 
 import pytest
 
 from runs.errors import clean_errors
+from tests.tools.browser import Page, in_a_browser, in_browser, luminance
 from tests.tools.outputs import leave
 from tools import report
 from tools.launching import protocols
 from tools.launching.grid import ELEVEN
 from tools.launching.protocols import Cell
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Run in the page after its own script. Sorts the first table by its last column twice, tells the rows' order.
 CLICKS = """
 const table = document.querySelector("table"), orders = [];
@@ -135,23 +132,6 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(output, monkeypa
     assert {path.name: path.read_bytes() for path in (output / "report").iterdir()} == before
 
 
-class Page(html.parser.HTMLParser):
-    """Collects what a page would load, and checks that its elements close."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.loads, self.open = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.loads += [v for k, v in attrs if k in ("src", "href") and not v.startswith(("data:", "#"))]
-        if tag not in ("meta", "link", "img", "wbr"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_well_formed_and_loads_nothing(output, monkeypatch):
     run_report(monkeypatch, output)
     text = (output / "report" / "report.html").read_text()
@@ -160,30 +140,6 @@ def test_the_page_is_well_formed_and_loads_nothing(output, monkeypatch):
     assert "mini <&>" not in text
     assert "mini &lt;&amp;&gt;" in text
     assert re.search(r'<td class="best" data-value="70.0">70.00</td>', text)
-
-
-def in_a_browser(text, script, tmp_path, width=1200, dark=False):
-    """The title of the page after `script` has run in it; errors in its console fail."""
-    page = tmp_path / f"page{width}.html"
-    page.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
-    browser = next(filter(None, map(shutil.which, BROWSERS)))
-    ran = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"),
-            *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"),
-            *("--disable-component-update", f"--user-data-dir={tmp_path / f'profile{width}{dark}'}"),
-            *([] if not dark else ["--blink-settings=preferredColorScheme=0"]),
-            *(f"--window-size={width},900", "--dump-dom", page.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "CONSOLE" not in ran.stderr, ran.stderr
-    return html_unescape(re.search(r"<title>(.*?)</title>", ran.stdout).group(1))
-
-
-in_browser = pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no Chromium is installed")
 
 
 @in_browser
@@ -248,11 +204,6 @@ def test_a_narrow_screen_keeps_the_methods_in_sight(wide, tmp_path, monkeypatch,
     assert float(share) < 0.5  # leaving room for the numbers
     assert luminance(ink) > 0.6 if dark else luminance(ink) < 0.2
     assert luminance(paper) < 0.1 if dark else luminance(paper) > 0.9
-
-
-def luminance(colour):
-    """Of "rgb(r, g, b)", between 0 and 1."""
-    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 765
 
 
 @in_browser

@@ -109,8 +109,8 @@ document.querySelectorAll(".image").forEach((section, number) => {
     const total = cells.reduce((sum, _, i) => sum + share(i, l), 0);
     const beside = cells.slice(patches).reduce((sum, _, i) => sum + share(patches + i, l), 0) / total;
     say(`“${pair.words[l]}” draws most from ${place(best)}: ${at(best, l).toFixed(2)} times as much as if all were `
-      + "alike" + (image.prompts ? `; ${percent(beside)} of its mass comes from the ${image.prompts} visual prompt tokens, `
-        + `which are ${percent(image.prompts / cells.length)} of all.` : "."));
+      + "alike" + (image.prompts ? `; ${percent(beside)} of its mass comes from the ${image.prompts} visual prompt `
+        + `tokens, which are ${percent(image.prompts / cells.length)} of all.` : "."));
   };
   const showPatch = i => {
     unmark();
