@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The arguments of this program."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("run", metavar="RUN", type=Path, help="output folder of a finished run")
+    add("run", metavar="RUN", help="output folder of a finished run")
     add("images", metavar="IMAGE", nargs="*", type=Path)
     add("--top", metavar="K", type=int, default=5, help="classes of each image, the best ones (5)")
     add("--output", metavar="FOLDER", type=Path, help="where the page and the figures go; RUN/explain")
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--top {args.top} must be 1 or more")
     if not args.images and not args.words:
         parser.error("an IMAGE or --words is needed")
-    folder = args.output or args.run / "explain"
+    folder = args.output or Path(args.run, "explain")
     names = file_names(args.images, args.png)
     if args.images:
         check_free(folder, [PAGE, *names], args.force)

@@ -15,6 +15,7 @@ from tools.explaining.maps import Explanation, relative_mass
 from tools.explaining.page import largest_pair, limits
 
 INCH = 1.25  #: width of a map
+SMALL = 128  #: pixels of a picture that are shown as they are
 BELOW = 0.22  #: of a map's height, for the visual prompt tokens below it
 
 
@@ -35,10 +36,11 @@ def figure(explanation: Explanation, title: str = "") -> Figure:
     height = INCH * rows / columns * (1 + BELOW * (explanation.prompts > 0)) + 0.5
     size = (INCH * width + 0.3, height * len(drawn_rows) + 0.6)
     drawn = Figure(figsize=size, layout="constrained")
+    smoothing = "nearest" if max(explanation.picture.size) <= SMALL else "auto"
     axes = drawn.subplots(len(drawn_rows), width, squeeze=False)
     for line, row in zip(axes, drawn_rows):
         for axis, (name, colours) in zip(line, [(row.label, None), *row.maps]):
-            axis.imshow(explanation.picture, extent=(0, columns, rows, 0))
+            axis.imshow(explanation.picture, extent=(0, columns, rows, 0), interpolation=smoothing)
             axis.set_title(_wrapped(name, 20), fontsize=7, parse_math=False)
             if colours is not None:
                 _lay_over(axis, explanation, colours)
@@ -58,7 +60,7 @@ def _matched(explanation: Explanation) -> list[_Row]:
         pair = candidate.pairs[m][n]
         label = f"{_spaced(candidate.name)}\n{candidate.probability:.1%}"
         if candidate.plan is not None:
-            label += f"; prompts {m + 1} and {n + 1}"
+            label += f"; pair {m + 1}, {n + 1}"
         colours = of_mass(relative_mass(pair)).transpose(1, 0, 2)
         rows.append(_Row(label, list(zip(pair.words, colours))))
     return rows

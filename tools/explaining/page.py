@@ -48,6 +48,7 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 th { font-weight: 600; vertical-align: bottom; } th:first-child, .classes td:first-child { text-align: left; }
+.classes td:first-child { min-width: 8rem; }
 .matrix th, .matrix td { border: 0; padding: .1rem; text-align: center; font-weight: 400; font-size: .85rem; }
 button { font: inherit; color: inherit; background: var(--raised); border: 1px solid var(--line); border-radius: 4px;
   padding: .15rem .5rem; cursor: pointer; text-align: left; }
@@ -203,6 +204,11 @@ MATCHED = (
     "image prompt and of a text prompt. Every word draws equally much in all, every patch gives nearly equally much: "
     "a map says how a word differs from the other words, not how important it is, nor where the thing is."
 )
+MATCHED_PROMPTS = (
+    "Each map shows where a prompt of a class draws its mass from in the transport between the patches and the class's "
+    "prompts. Every prompt draws equally much in all, every patch gives nearly equally much: a map says how a prompt "
+    "differs from the class's other prompts, not how important it is, nor where the thing is."
+)
 NOT_MATCHED = (
     "This method matches no patches with words: it compares one feature of the whole image with one of each class. "
     "The maps show something that it does not use: the cosine of each patch's own output, taken through the final "
@@ -222,7 +228,9 @@ def page(title: str, explanations: Sequence[Explanation], about: str) -> str:
     data = {"largest": LARGEST_RATIO, "images": [_data(explanation) for explanation in explanations]}
     # "<" would end the element, or begin a comment in it, from within a string.
     embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    notes = MATCHED if explanations[0].matched else NOT_MATCHED
+    notes = NOT_MATCHED
+    if explanations[0].matched:
+        notes = MATCHED_PROMPTS if explanations[0].candidates[0].plan is None else MATCHED
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -363,7 +371,7 @@ def _pair(pair: Pair, name: str, matched: bool) -> dict[str, Any]:
         "least": least,
         "most": most,
         "first": first_word(pair, name),
-        "about": f"Of this pair's tokens: {far(pair.distance)}" if matched else "",
+        "about": f"Tokens of this pair. {far(pair.distance)}" if matched else "",
     }
 
 
