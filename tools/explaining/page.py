@@ -338,7 +338,7 @@ def _candidate(candidate: Candidate, matched: bool) -> dict[str, Any]:
         "largest": largest_pair(candidate),
     }
     if not matched:
-        data["cosines"] = [round(float(value), 4) for value in candidate.pairs[0][0].values[:, 0]]
+        data["cosines"] = [round(float(value), 6) for value in candidate.pairs[0][0].values[:, 0]]
     if candidate.plan is not None:
         data["plan"] = [[round(float(mass), 6) for mass in row] for row in candidate.plan]
         data["about"] = far(candidate.distance)
