@@ -27,7 +27,8 @@ from benchmarks.device_profile import in_a_row, kernels, milliseconds, waits
 from benchmarks.plain import make_plain
 from dassl.engine import TRAINER_REGISTRY
 from trainers.base import PromptTrainer
-from trainers.captured import WARM_UP, Captured, CUDARecorder
+from trainers.captured import WARM_UP, Captured
+from trainers.cuda_graphs import CUDARecorder
 from trainers.evaluation import Evaluation
 
 ROOT = Path(__file__).resolve().parents[1]

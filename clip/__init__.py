@@ -2,8 +2,10 @@
 
 from .image_tower import ImageFeatures, ImageTower
 from .load import load
+from .lookup import kept
 from .model import CLIP
 from .precision import PRECISIONS
+from .sending import send
 from .text_prompts import Layout, TextPrompts
 from .text_tower import TextFeatures, TextTower
 from .tokenizer import CONTEXT_LENGTH, EOT, SOS, decode, encode, tokenize
@@ -22,6 +24,8 @@ __all__ = [
     "TextTower",
     "decode",
     "encode",
+    "kept",
     "load",
+    "send",
     "tokenize",
 ]

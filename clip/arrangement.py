@@ -16,7 +16,6 @@ groves (GPU)
 import heapq
 import math
 from collections import Counter
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,9 @@ import torch
 from torch import Tensor
 
 from .branch_attention import Groups
-from .text_prompts import Layout, on_device
+from .lookup import looked_up
+from .sending import send
+from .text_prompts import Layout
 from .tokenizer import CONTEXT_LENGTH
 
 ROW = 128  #: tokens of a row, if its root and one branch are not longer
@@ -52,7 +53,7 @@ class Arrangement(NamedTuple):
     of_root: Tensor | None  # (R, L, 1) which output tokens are the root's, the same for all classes
 
 
-@lru_cache(maxsize=128)
+@looked_up
 def arrange(
     layout: Layout, device: torch.device, packed: bool, context_length: int = CONTEXT_LENGTH
 ) -> Arrangement:
@@ -124,7 +125,9 @@ def arrange(
             indices["of_root"] = of_root[..., None]
         indices["tokens"] = (tokens + rows_before[:, None, None]).swapaxes(0, 1).ravel()
     groups = tuple((int(n), count) for n, count in Counter(counts.tolist()).items()) if packed else ()
-    tensors = {name: None if index is None else on_device(index, device) for name, index in indices.items()}
+    tensors = {
+        name: None if index is None else send(torch.tensor(index), device) for name, index in indices.items()
+    }
     return Arrangement(groups=groups, **tensors)  # type: ignore[arg-type]
 
 

@@ -12,12 +12,13 @@ The roots' and branches' tokens are computed once each; padding is not computed 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .lookup import looked_up
+from .sending import send
 from .tokenizer import CONTEXT_LENGTH, EOT, SOS, check_length, encode
 
 
@@ -79,25 +80,13 @@ class Layout:
         return np.stack(rows)
 
 
-def on_device(indices: np.ndarray, device: torch.device) -> Tensor:
-    """Indices on a device; nothing waits for their way to a GPU.
-
-    Raises:
-        RuntimeError: a CUDA graph is being captured, which would copy from this memory again when it is gone.
-    """
-    tensor = torch.tensor(indices)
-    if device.type != "cuda" or (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-@lru_cache(maxsize=128)
+@looked_up
 def selection(layout: Layout, classes: tuple[int, ...], device: torch.device) -> tuple[Layout, Tensor]:
     """The layout of these classes, and which of the branches' tokens are theirs."""
     selected = layout.select(classes)
     shift = layout.starts[list(classes)] - selected.starts
     index = np.arange(sum(selected.branches)) + np.repeat(shift, selected.branches)
-    return selected, on_device(index, device)
+    return selected, send(torch.from_numpy(index), device)
 
 
 @dataclass(frozen=True)

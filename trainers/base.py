@@ -19,7 +19,7 @@ from foundation.keys.of_dassl import DASSL
 from . import captured, processes
 from .checkpoint import find_checkpoint, load_learned, read_checkpoint
 from .class_names import check_prompts
-from .class_texts import draw_classes, send
+from .class_texts import draw_classes
 from .evaluation import Evaluation, class_chunk
 from .feature_cache import FeatureCache
 from .loss_scaling import without_waiting
@@ -285,7 +285,7 @@ class PromptTrainer(TrainerX):
         entropy = torch.initial_seed(), step
         classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
         self.model.class_texts.classes = classes
-        return images, send(torch.searchsorted(classes, labels), self.device)
+        return images, clip.send(torch.searchsorted(classes, labels), self.device)
 
     def run_epoch(self) -> None:
         with advised(self, training=True):

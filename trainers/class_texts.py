@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
-from clip import TextFeatures, TextPrompts, TextTower
+from clip import TextFeatures, TextPrompts, TextTower, send
 from foundation.keys.of_all_runs import of
 
 from . import processes
@@ -127,11 +127,6 @@ class ClassTexts:
                 )
             self._fitting[training] = int((budget - shared) / each)
         return max(1, self._fitting[training])
-
-
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; the way to a GPU is not waited for."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:

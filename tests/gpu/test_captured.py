@@ -7,8 +7,9 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
 from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, learned, make_cfg
-from trainers.captured import WARM_UP, CUDARecorder
+from trainers.captured import WARM_UP
 from trainers.coop import CoOp, CoOpModel
+from trainers.cuda_graphs import CUDARecorder
 
 
 @pytest.fixture
@@ -113,6 +114,24 @@ def test_a_capture_that_fails_leaves_everything_as_it_was(make, capsys):
     other = make("CoOp")
     steps(other, WARM_UP + 2)
     assert other.captured._captures  # another trainer can
+
+
+def test_batches_become_free_after_a_capture_that_failed():
+    """Their memory is used on two streams, and waits for both where no capture is underway."""
+    recorder, x = CUDARecorder(torch.device("cuda")), torch.ones(4, device="cuda")
+    recorder.beside(lambda: x.sum())
+    with pytest.raises(RuntimeError):
+        recorder.record(lambda: x.sum().item())
+    side = torch.cuda.Stream()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    for _ in range(8):
+        torch.empty(2**24, device="cuda").record_stream(side)
+        torch.cuda.synchronize()
+    assert torch.cuda.memory_reserved() <= before + 2 * 2**26
+    replay, y = recorder.record(lambda: x + 1)
+    replay()
+    assert (y == 2).all()
 
 
 def test_evaluations_are_captured(make):

@@ -4,7 +4,9 @@ A stand-in records here; what only a GPU can show is in tests/gpu/test_captured.
 """
 
 import functools
+import gc
 import random
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,8 @@ import torch.multiprocessing as mp
 from torch.nn import functional as F
 
 import clip
+from clip.arrangement import arrange
+from clip.text_prompts import selection
 from dassl.utils import set_random_seed
 from tests.trainers.harness import LEARNERS, METHODS, build, evaluate, fit, learned, make_cfg
 from tests.trainers.standin import Again, capture_on_cpu
@@ -294,6 +298,24 @@ def test_other_shapes_and_settings_have_captures_of_their_own(make, recorder):
     trainer.model.context.ctx.requires_grad_(False)
     call(3)
     assert recorder.recorded == 2 * MOST + 2 + 2 + 1 + 2 + 1
+
+
+def test_what_a_capture_reads_outlives_the_lookup_tables(make, recorder):
+    """A graph reads the memory of indices that others may drive out of the tables."""
+    trainer = make("CoOp", "MODEL.TEXT_CHUNK", 4)
+    steps(trainer)
+    assert recorder.recorded
+    tower, whole = trainer.model.clip.text, trainer.model.context.layout
+    classes = tuple(range(4))
+    layout, tokens = selection(whole, classes, torch.device("cpu"))
+    there = [weakref.ref(tokens), weakref.ref(tower.arrangement(layout).order)]
+    del tokens
+    for table in (arrange, selection):
+        table.cache_clear()
+    assert all(tensor() is not None for tensor in there)
+    trainer.captured.forget()
+    gc.collect()
+    assert all(tensor() is None for tensor in there)
 
 
 def test_what_changes_with_every_step_is_never_captured(make, recorder):
