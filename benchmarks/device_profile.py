@@ -52,7 +52,7 @@ def waits(call: Callable[[], Any]) -> dict[str, int]:
     places: Counter[str] = Counter()
 
     def note(message: Any, *_: Any, **__: Any) -> None:
-        if "synchroniz" in str(message):
+        if "called a synchronizing" in str(message):  # not what torch says of this mode itself
             frames = [f for f in traceback.extract_stack() if "site-packages" not in f.filename]
             places[" < ".join(f"{f.filename}:{f.lineno}" for f in reversed(frames[-4:-1]))] += 1
 

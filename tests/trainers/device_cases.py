@@ -64,15 +64,9 @@ class Run:
     def cfg(self, *opts: object, use_cuda: bool | None = None, output: str = "run") -> Any:
         use_cuda = self.device.use_cuda if use_cuda is None else use_cuda
         precision = [f"TRAINER.{self.section}.PREC", self.precision] if self.method in LEARNERS else []
-        always = ["USE_CUDA", use_cuda, *precision, "DATASET.NUM_SHOTS", 1]
-        cfg = make_cfg(self.method, self.data_root, self.folder / output, *always, *opts)
-        if (
-            "CUDA_GRAPH" in cfg.TRAIN
-        ):  # eager steps: a capture records what these do, and waits while it is made
-            cfg.defrost()
-            cfg.TRAIN.CUDA_GRAPH = "False"
-            cfg.freeze()
-        return cfg
+        # eager steps: a capture records what these do, and waits while it is made
+        always = ["USE_CUDA", use_cuda, *precision, "DATASET.NUM_SHOTS", 1, "TRAIN.CUDA_GRAPH", "'False'"]
+        return make_cfg(self.method, self.data_root, self.folder / output, *always, *opts)
 
     def make(self, *opts: object, **options: Any) -> Any:
         trainer = build(self.cfg(*opts, **options))

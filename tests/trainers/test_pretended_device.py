@@ -13,17 +13,12 @@ if torch.cuda.is_available():
     pytest.skip("there is a real one (tests/gpu)", allow_module_level=True)
 
 
-#: Folders whose waits are to go: the indices of a new forest of texts.
-WAITS_ELSEWHERE = ("clip/",)
-
-
 @pytest.fixture
 def device(monkeypatch):
     few_templates(monkeypatch)
     load = clip.load  # the towers are shared by all tests: what moves is a copy
     monkeypatch.setattr(clip, "load", lambda *args: copy.deepcopy(load(*args)))
     with pretended_device() as device:
-        device.allowed = WAITS_ELSEWHERE
         yield device
 
 

@@ -3,10 +3,10 @@
 import open_clip
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import clip
 from tests.clip import tiny
+from tests.pretended_device import pretended_device
 from tests.trainers.harness import assert_close
 from trainers.text_context import TextContext
 
@@ -202,13 +202,14 @@ def test_a_class_name_without_room_is_named(options, towers):
     "options", [{"sentences": ["a photo of a", "", ""]}, {"class_specific": True}, {"depth": 2}], ids=str
 )
 def test_contexts_start_on_the_cpu_wherever_the_towers_are(options):
-    """So that a seed means the same start on every device. No GPU is needed: fake tensors only claim to be on one."""
-    elsewhere = clip.CLIP(tiny.model(tiny.state_dict(width_text=64, width_image=64)), "small")
-    with FakeTensorMode():
-        for module in elsewhere.modules():
-            for name, weight in module._parameters.items():
-                if weight is not None:
-                    module._parameters[name] = torch.nn.Parameter(torch.empty(weight.shape, device="cuda"))
-        context = TextContext(elsewhere, NAMES, 2, **options)
-    assert {parameter.device.type for parameter in context.parameters()} == {"cpu"}
-    assert {buffer.device.type for buffer in context.buffers()} == {"cuda"}
+    """So that a seed means the same start on every device."""
+    here = clip.CLIP(tiny.model(tiny.state_dict(width_text=64, width_image=64)), "small")
+    torch.manual_seed(1)
+    expected = TextContext(here, NAMES, 2, **options)
+    with pretended_device():
+        torch.manual_seed(1)
+        context = TextContext(here.to("cuda"), NAMES, 2, **options)
+        assert {parameter.device.type for parameter in context.parameters()} == {"cpu"}
+        assert {buffer.device.type for buffer in context.buffers()} == {"cuda"}
+    for name, value in expected.named_parameters():
+        assert torch.equal(context.get_parameter(name), value)
