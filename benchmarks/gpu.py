@@ -32,7 +32,7 @@ import torch
 
 import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.gpu_parts import PARTS
-from dassl.utils.atomic import atomic_write
+from foundation.atomic import atomic_write
 
 LEAST = 10.0  #: seconds; with less left a part is not started
 #: What is measured, its value at commit 21ae89d on an H100, its target, and where it stands in the results.
