@@ -5,8 +5,8 @@
 Forward pass, backward pass and optimiser run on fake tensors, which have shapes and no values, and torch's dispatcher
 counts what would launch kernels: everything that makes a new tensor or writes into one, views left out. An operation is
 a launch or a few (a sum over many elements, a gather's gradient), so these are counts and no times. The text tower is
-in the form that it has on a GPU, the transport is its fused operators, and the prompt level of the transport makes
-eight iterations, after which it first asks whether it may stop.
+in the form that it has on a GPU; the transport is its fused operators, each of which counts as one: what they launch is
+in docs/transport.md.
 """
 
 import sys
@@ -33,10 +33,8 @@ import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, add_arguments, build, cell_of
 from clip.arrangement import arrange
 from clip.text_prompts import selection
-from trainers import mmtpa, plot
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_rnn_layer", "convolution"}
-ITERATIONS = 8
 
 
 @dataclass
@@ -138,17 +136,10 @@ def on_fake_tensors(model: Any, mode: FakeTensorMode) -> None:
 @contextmanager
 def as_on_a_gpu() -> Iterator[None]:
     """The choices that the code makes by device are those for a GPU."""
-    transport = mmtpa.hierarchical_transport
-
-    def without_asking(*args: Any, **options: Any) -> Tensor:
-        return transport(*args, **{**options, "stop": "fixed", "max_iter": ITERATIONS})
-
     with (
         patch.dict(os.environ, TRITON_INTERPRET="1"),
         patch.object(torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
         patch.object(FakeTensor, "is_cuda", True, create=True),
-        patch.object(mmtpa, "hierarchical_transport", without_asking),
-        patch.object(plot, "hierarchical_transport", without_asking),
     ):
         yield
 
