@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils.data import RandomSampler, SequentialSampler
 
+import foundation.processes
 from dassl.data import build_data_loader
 from dassl.data.loader import EpochLoader
 from dassl.utils import processes, set_random_seed
@@ -12,8 +13,9 @@ from tests.dassl.data.test_loader import Draws
 
 def epoch(monkeypatch, rank, count, batch_size, whole_batches):
     """[(indices, random numbers)] of a process."""
-    monkeypatch.setattr(processes, "count", lambda: count)
-    monkeypatch.setattr(processes, "rank", lambda: rank)
+    for module in (processes, foundation.processes):
+        monkeypatch.setattr(module, "count", lambda: count)
+        monkeypatch.setattr(module, "rank", lambda: rank)
     data = Draws()
     sampler = SequentialSampler(data) if whole_batches else RandomSampler(data)
     loader = EpochLoader(data, batch_size, sampler, drop_last=not whole_batches, whole_batches=whole_batches)
