@@ -7,6 +7,7 @@ class that only keeps what it is given: nothing of the file's choice is imported
 """
 
 import pickle
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -49,8 +50,51 @@ class Inert:
     add = append
 
 
-def _numpy_scalar(dtype: np.dtype, data: bytes) -> Any:
-    return np.frombuffer(data, dtype, count=1)[0]  # refuses arrays of objects
+class _NumpyType(Inert):
+    """Stands for a ``numpy.dtype``, whose own way to take a file's state is not made for files of others."""
+
+    name, order = "", "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def rebuilt(self) -> Any:
+        """The dtype of numbers; itself for others (objects, records, texts)."""
+        if not re.fullmatch("[biufc][0-9]+", self.name):
+            return self
+        return np.dtype(self.name).newbyteorder(self.order if self.order in "<>" else "=")
+
+
+class _NumpyArray(Inert):
+    """Stands for an array until its state is known."""
+
+    def rebuilt(self) -> Any:
+        """The array of numbers; itself for others."""
+        if self.state is None:
+            return self
+        _, shape, dtype, in_columns, data = self.state
+        return _array(data, dtype, shape, "F" if in_columns else "C", instead=self)
+
+
+def _numpy_type(name: str, *_: Any) -> Any:
+    stands = _NumpyType()
+    stands.name = name
+    return stands
+
+
+def _numpy_scalar(dtype: Any, data: bytes) -> Any:
+    return _array(data, dtype, (1,), instead=[Inert()])[0]
+
+
+def _numpy_reconstruct(*_: Any) -> Any:
+    return _NumpyArray()
+
+
+def _array(data: Any, dtype: _NumpyType, shape: Any, order: Any = "C", instead: Any = None) -> Any:
+    numbers = dtype.rebuilt()
+    if not isinstance(numbers, np.dtype):
+        return Inert() if instead is None else instead
+    return np.frombuffer(data, numbers).reshape(shape, order=order).copy(order)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -72,8 +116,16 @@ _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
     ("_codecs", "encode"): _encode,
-    ("numpy.core.multiarray", "scalar"): _numpy_scalar,
-    ("numpy._core.multiarray", "scalar"): _numpy_scalar,
+    ("numpy", "dtype"): _numpy_type,
+    **{
+        (f"numpy.{core}.{module}", name): function
+        for core in ("core", "_core")  # NumPy 1, NumPy 2
+        for module, name, function in (
+            ("multiarray", "scalar", _numpy_scalar),
+            ("multiarray", "_reconstruct", _numpy_reconstruct),
+            ("numeric", "_frombuffer", _array),
+        )
+    },
 }
 # Types of C code only: the file can set attributes on whatever a name stands for.
 _TYPES: dict[tuple[str, str], Any] = {
@@ -81,9 +133,10 @@ _TYPES: dict[tuple[str, str], Any] = {
     ("torch", "device"): torch.device,
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
-    ("numpy", "dtype"): np.dtype,
 }
-_BUILTINS = {t.__name__: t for t in (dict, list, set, frozenset, bytearray, complex, int, float, bool, str)}
+_BUILTINS = {
+    t.__name__: t for t in (dict, list, set, frozenset, bytes, bytearray, complex, int, float, bool, str)
+}
 
 
 class Unpickler(pickle.Unpickler):
@@ -102,6 +155,32 @@ class Unpickler(pickle.Unpickler):
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
         return type(name.rpartition(".")[2], (Inert,), {"__module__": module})
+
+    def load(self) -> Any:
+        return _rebuilt(super().load(), {})
+
+
+def _rebuilt(value: Any, seen: dict[int, Any]) -> Any:
+    """The same with NumPy's arrays and types for what stands for them; containers are changed in place."""
+    if id(value) in seen:
+        return seen[id(value)]
+    if isinstance(value, (_NumpyType, _NumpyArray)):
+        seen[id(value)] = result = value.rebuilt()
+        return result
+    seen[id(value)] = value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _rebuilt(item, seen)
+    elif isinstance(value, list):
+        value[:] = [_rebuilt(item, seen) for item in value]
+    elif isinstance(value, Inert):
+        value.state, value.items = _rebuilt(value.state, seen), _rebuilt(value.items, seen)
+    elif type(value) is tuple:
+        items = tuple(_rebuilt(item, seen) for item in value)
+        if any(new is not old for new, old in zip(items, value)):
+            seen[id(value)] = items
+            return items
+    return value
 
 
 def load(file: Any, **kwargs: Any) -> Any:

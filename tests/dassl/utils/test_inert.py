@@ -129,6 +129,54 @@ def test_numbers_and_containers_come_back_as_they_are():
         assert {key: type(value) for key, value in loaded.items()} == {k: type(v) for k, v in plain.items()}
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_arrays_of_numbers_come_back(protocol):
+    arrays = {
+        "centres": np.arange(6.0).reshape(2, 3),
+        "columns": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+        "big endian": np.arange(3, dtype=">f4"),
+        "flags": np.array([True, False]),
+        "none": np.zeros((0, 4), dtype=np.float16),
+        "type": np.dtype("<f4"),
+    }
+    whole = {**arrays, "nested": [({"again": arrays["centres"]},)]}
+    loaded = inert.load(io.BytesIO(pickle.dumps(whole, protocol)))
+    assert loaded.pop("type") == arrays.pop("type")
+    assert loaded.pop("nested")[0][0]["again"] is loaded["centres"]
+    for name, array in arrays.items():
+        assert type(loaded[name]) is np.ndarray
+        assert loaded[name].dtype == array.dtype
+        assert loaded[name].flags.writeable
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_arrays_in_a_checkpoint_come_back(tmp_path):
+    torch.save({"epoch": 1, "prototypes": np.eye(2, dtype=np.float32)}, tmp_path / "file")
+    np.testing.assert_array_equal(load_checkpoint(tmp_path / "file")["prototypes"], np.eye(2))
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_arrays_of_objects_stay_inert(attack, protocol):
+    holds = {"array": np.array([attack, 1], dtype=object), "record": np.zeros(1, dtype=[("a", "O")])}
+    loaded = inert.load(io.BytesIO(pickle.dumps(holds, protocol)))
+    assert isinstance(loaded["array"], inert.Inert)
+    assert isinstance(loaded["record"], inert.Inert)
+
+
+def test_a_type_that_lies_about_its_objects_reads_no_memory():
+    """A numpy.dtype of objects whose state says that its bytes are plain would read them as addresses."""
+
+    class Lies:
+        def __reduce__(self):
+            return np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 0)
+
+    class Holds:
+        def __reduce__(self):
+            return type(np.float64(1))(1).__reduce__()[0], (Lies(), b"A" * 8)
+
+    assert isinstance(inert.load(io.BytesIO(pickle.dumps(Holds(), 4))), inert.Inert)
+
+
 def test_a_live_optimiser_becomes_an_inert_object(tmp_path):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
