@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dassl.utils import processes
 from foundation.errors import is_ours, worker_report
@@ -96,8 +97,7 @@ class EpochLoader(DataLoader):
             self._iterator = None  # workers hold the data set as it was; new ones are started
         self._epoch.draw()
         self._epoch.first = batches
-        iterator = _batches(super().__iter__())
-        return map(self._handover.unpack, iterator) if self._handover else iterator
+        return _Batches(super().__iter__(), self._handover, len(self) - batches)
 
     def _get_iterator(self) -> Any:
         if hasattr(self.dataset, "before_workers"):
@@ -118,7 +118,9 @@ class EpochLoader(DataLoader):
         return DataLoader._get_iterator(seen_by_torch)
 
     def _attributes(self) -> list[Any]:
-        return list(getattr(self.dataset, "__dict__", {}).values())
+        """Of the data set, and the items of its lists, which a program may reorder in place."""
+        values = list(getattr(self.dataset, "__dict__", {}).values())
+        return [*values, *(item for value in values if isinstance(value, list) for item in (len(value), *value))]
 
     def _dataset_changed(self) -> bool:
         now = self._attributes()
@@ -196,15 +198,30 @@ def _seed(entropy: tuple[int, ...]) -> None:
     torch.default_generator.manual_seed(int(for_torch))  # torch.manual_seed would seed the GPU's too
 
 
-def _batches(iterator: Iterator[Any]) -> Iterator[Any]:
-    """Pass batches on; an error that this checkout's code raised in a worker comes out as it was raised."""
-    try:
-        yield from iterator
-    except (ValueError, OSError) as error:
-        report = worker_report(error)
-        if report is None or not report.statement.startswith("raise ") or not is_ours(report.file, [CHECKOUT]):
-            raise  # a bug: the worker's traceback is what one wants to see
-        raise type(error)(report.message) from None
+class _Batches(_BaseDataLoaderIter):
+    """torch's iterator, whose further attributes it shows, with batches as they are used.
+
+    An error that this checkout's code raised in a worker comes out as it was raised.
+    """
+
+    def __init__(self, iterator: Any, handover: Handover | None, count: int) -> None:
+        self._iterator, self._handover, self._count = iterator, handover, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_iterator"], name)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __next__(self) -> Any:
+        try:
+            batch = next(self._iterator)
+        except (ValueError, OSError) as error:
+            report = worker_report(error)
+            if report is None or not report.statement.startswith("raise ") or not is_ours(report.file, [CHECKOUT]):
+                raise  # a bug: the worker's traceback is what one wants to see
+            raise type(error)(report.message) from None
+        return self._handover.unpack(batch) if self._handover else batch
 
 
 def _workers_that_fit(num_workers: int, batch_bytes: int) -> int:

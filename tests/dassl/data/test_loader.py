@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from dassl.data import DatasetWrapper, build_data_loader, loader
 from dassl.data.datasets import Datum
@@ -139,6 +139,31 @@ def test_workers_live_on_but_see_a_changed_data_set():
     assert [worker.pid for worker in batches._iterator._workers] == workers
     data.shift = 10.0
     assert epoch(batches)[1].min() > 9
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_list_that_is_reordered_in_place_is_read_as_it_is_now(cfg, items, num_workers):
+    cfg.DATALOADER.NUM_WORKERS = num_workers
+    source = list(items)
+    batches = build_data_loader(
+        cfg, "SequentialSampler", source, batch_size=10, tfm=build_transform(cfg, is_train=False)
+    )
+    list(batches)
+    source.reverse()
+    read = [path for batch in batches for path in batch["impath"]]
+    assert read == [item.impath for item in source][: len(read)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_epoch_is_an_iterator_of_a_data_loader(cfg, items, num_workers):
+    cfg.DATALOADER.NUM_WORKERS = num_workers
+    batches = build_data_loader(cfg, "RandomSampler", items, batch_size=4, tfm=build_transform(cfg))
+    epoch = iter(batches)
+    assert isinstance(epoch, type(iter(DataLoader([0]))).__base__)
+    assert iter(epoch) is epoch
+    assert len(epoch) == len(batches) == len([next(epoch), *epoch])
+    assert len(batches.behind(2)) == len(batches) - 2
+    assert epoch._num_workers == num_workers
 
 
 def test_it_shows_what_it_was_given(cfg, items):
