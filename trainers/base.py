@@ -247,7 +247,7 @@ class PromptTrainer(TrainerX):
         """What this process's losses count in the whole batch's, and those with the accuracy in percent.
 
         Raises:
-            FloatingPointError: the first loss is not finite, where the engine does not see to that.
+            FloatingPointError: the first loss is not finite, where neither the engine nor a loss scaler sees to that.
             ValueError: the logits are not of the classes that were drawn (CLASS_SAMPLE).
         """
         classes = self.model.class_texts.classes
@@ -259,7 +259,8 @@ class PromptTrainer(TrainerX):
         part = processes.share_of_batch(len(labels), self.device)
         values = [*(loss.detach() for loss in losses.values()), compute_accuracy(logits, labels)[0][0]]
         total = processes.total(torch.stack(values) * part)
-        if not getattr(self, "checks_losses_later", False):  # the original engine does not look at them
+        later = getattr(self, "checks_losses_later", False)  # the original engine does not look at them
+        if self.scaler is None and not later:
             self.detect_anomaly(total[0])
         return part, dict(zip((*losses, "acc"), total))
 

@@ -37,6 +37,7 @@ from .simple_net import SimpleNet
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
 WARM_UP_STEPS = 5  # compile kernels, choose algorithms, fill caches
+SKIPPED_STEPS = 50  # by a loss scaler, one after another; a scale of 2^16 is down to 2^-34 then
 
 
 class SimpleTrainer(TrainerBase):
@@ -62,6 +63,7 @@ class SimpleTrainer(TrainerBase):
         self.cfg = cfg
         self._progress = RunProgress()
         self._step_times: list[float] = []
+        self._not_finite = 0  # losses, one after another up to now
         with processes.first_goes_first():  # it may write draws and splits
             self.build_data_loader()
         self.build_model()
@@ -113,6 +115,11 @@ class SimpleTrainer(TrainerBase):
             FileNotFoundError: ``cfg.RESUME`` is not a folder.
             FloatingPointError: the loss became NaN or infinite.
         """
+        if not self._models and type(self).forward_backward is TrainerBase.forward_backward:
+            raise ValueError(
+                f"{type(self).__name__} learns nothing (it registers no model and has no forward_backward): "
+                "evaluate it with --eval-only"
+            )
         if not self.cfg.TEST.NO_TEST:
             self._check_validation_images()
             if self.cfg.TEST.FINAL_MODEL == "best_val" and self.val_loader is None:
@@ -291,20 +298,27 @@ class SimpleTrainer(TrainerBase):
         """Fetch what steps returned, check it and pass it on.
 
         Raises:
-            FloatingPointError: a loss is not finite.
+            FloatingPointError: "loss", what is differentiated, is not finite. Where a loss scaler skips such steps,
+                only after ``SKIPPED_STEPS`` of them one after another.
         """
         for (batch_idx, learning_rate, _), summary in zip(
             steps, _fetched([summary for _, _, summary in steps])
         ):
             losses.update(summary)
-            # Mixed-precision steps call the scaler, not model_backward, and would pass a NaN on unseen.
-            for name, value in (summary or {}).items():
-                if name.startswith("loss") and not math.isfinite(value):
-                    self._stop_at_anomaly(value, batch_idx, [learning_rate])
+            # Not every trainer calls model_backward, which looks at once.
+            loss = (summary or {}).get("loss", 0.0)
+            self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
+            if self._not_finite > (SKIPPED_STEPS if self._skips_steps() else 0):
+                self._stop_at_anomaly(loss, batch_idx, [learning_rate])
             step = self.epoch * self.num_batches + batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)
             self.write_scalar("train/lr", learning_rate, step)
+
+    def _skips_steps(self) -> bool:
+        """Whether it has a loss scaler, which leaves the weights as they are where a gradient is not finite."""
+        scalers = (value for value in vars(self).values() if isinstance(value, torch.amp.GradScaler))
+        return any(scaler.is_enabled() for scaler in scalers)
 
 
 class TrainerXU(SimpleTrainer):

@@ -283,6 +283,59 @@ def test_a_loss_that_is_not_finite_stops_the_run(root, tmp_path, value, mixed_pr
     )
 
 
+def test_another_number_of_the_summary_may_be_anything(root, tmp_path):
+    class Noting(Tiny):
+        def forward_backward(self, batch):
+            return {**super().forward_backward(batch), "loss_of_unlabelled": float("nan")}
+
+    TRAINER_REGISTRY.register(Noting, force=True)
+    assert train(tiny_cfg(root, tmp_path, "TRAINER.NAME", "Noting")).epoch == 2
+
+
+@pytest.mark.parametrize("infinite", [1, 12])
+def test_a_step_that_the_loss_scaler_skips_stops_nothing_unless_all_are(
+    root, tmp_path, monkeypatch, infinite
+):
+    monkeypatch.setattr(trainer_module, "SKIPPED_STEPS", 5)
+
+    class Scaled(Tiny):
+        def build_model(self):
+            super().build_model()
+            self.scaler = torch.amp.GradScaler("cpu")
+
+        def forward_backward(self, batch):
+            loss = self.model(batch["img"]).mean()
+            if 4 <= self.epoch * self.num_batches + self.batch_idx < 4 + infinite:
+                loss = loss * float("inf")
+            self.optim.zero_grad()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+            if self.batch_idx == 3:
+                self.update_lr()
+            return {"loss": loss.item()}
+
+    TRAINER_REGISTRY.register(Scaled, force=True)
+    cfg = tiny_cfg(root, tmp_path, "TRAINER.NAME", "Scaled")
+    if infinite == 1:
+        assert all(weight.isfinite().all() for weight in train(cfg).model.parameters())
+    else:
+        with pytest.raises(FloatingPointError, match=r"epoch 3 batch 2 \(step 10\)"):
+            train(cfg)
+
+
+def test_who_learns_nothing_is_told_so_before_anything_is_written(root, tmp_path):
+    class Zeroshot(TrainerX):
+        def build_model(self):
+            self.model = nn.Linear(2, 2)
+
+    TRAINER_REGISTRY.register(Zeroshot, force=True)
+    trainer = build_trainer(tiny_cfg(root, tmp_path / "run", "TRAINER.NAME", "Zeroshot"))
+    with pytest.raises(ValueError, match=r"^Zeroshot learns nothing .*evaluate it with --eval-only"):
+        trainer.train()
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_good_checkpoint_is_named_where_weights_were_spoilt_before(root, tmp_path):
     class Spoilt(Tiny):
         def after_epoch(self):
