@@ -15,6 +15,9 @@ from clip.linear import linear
 class Clock:
     """Times on a device that may compute while Python goes on."""
 
+    #: Rows and columns of the matrices whose products are timed.
+    matrix_size = {"cpu": 2048, "cuda": 8192}
+
     def __init__(self, device: str) -> None:
         self.device = device
 
@@ -31,7 +34,7 @@ class Clock:
 
     def matrix_rate(self, precision: str) -> float:
         """Operations a second of a large matrix product in the precision of the towers, the best of ten."""
-        size = 8192 if self.device == "cuda" else 2048
+        size = self.matrix_size[self.device]
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, torch.float16)
         a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
         out = torch.empty_like(a)
@@ -39,7 +42,7 @@ class Clock:
 
     def layer_rate(self, precision: str) -> float:
         """As ``matrix_rate``, of the product that the towers' layers take: on a CPU often oneDNN's."""
-        size = 8192 if self.device == "cuda" else 2048
+        size = self.matrix_size[self.device]
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(precision, torch.float16)
         a, b = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
         return 2 * size**3 / min(self.seconds(lambda: linear(a, b)) for _ in range(10))

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,14 +68,14 @@ def seconds(record: dict[str, Any], images: int) -> float:
     return record["first_seconds"] + (batches - 1) * record["later_seconds"]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=["CoOp", "MaPLe", "MMTPA"])
     parser.add_argument("--classes", nargs="+", type=int, default=[100, 1000])
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--output", type=Path, help="write the measurements as JSON")
     add_arguments(parser, batch=100)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.one:
         print(json.dumps(measure(Cell(**json.loads(args.one)))))
         return

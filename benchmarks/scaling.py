@@ -17,6 +17,7 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--method", default="CoOp")
     parser.add_argument("--classes", type=int, default=1000)
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip model")
     parser.add_argument("--output", type=Path, help="write the measurements as JSON, and a figure beside it")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     about = {"machine": Clock("cpu").machine(), "torch": torch.__version__, "method": args.method}
     about |= {"backbone": args.backbone, "batch": args.batch, "classes": args.classes}
     there = json.loads(args.output.read_text()) if args.output and args.output.is_file() else {}

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -181,7 +181,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--classes", nargs="+", type=int, default=[10, 50, 100, 1000])
@@ -191,7 +191,7 @@ def main() -> None:
         "--show", action="store_true", help="measure nothing, show what the output file holds"
     )
     add_arguments(parser, batch=4)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     if args.one:
         print(json.dumps(measure(Cell(**json.loads(args.one)))))
         return

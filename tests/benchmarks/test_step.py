@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from benchmarks import step
+from benchmarks.cell import Cell
+from benchmarks.clock import Clock
 from runs import ROOT
 
 SMALL = ["--methods", "CoOp", "--classes", "3", "--batch", "2", "--backbone", "ViT-S-32-alt"]
@@ -16,28 +19,47 @@ def run(program, *words):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("plain_texts", [400, 2])
-def test_a_step_is_measured_beside_the_plain_one(tmp_path, plain_texts):
+@pytest.fixture
+def _small_matrices(monkeypatch):
+    """The rate of products decides no test, and its matrices take most of their time."""
+    monkeypatch.setattr(Clock, "matrix_size", {"cpu": 128})
+
+
+def cell(**options):
+    about = {"method": "CoOp", "classes": 3, "batch": 2, "backbone": "ViT-S-32-alt", "device": "cpu"}
+    return Cell(**{**about, "plain": False, "repeats": 1, "precision": "fp32", "plain_texts": 400, **options})
+
+
+@pytest.mark.usefixtures("_small_matrices")
+def test_a_step_is_measured_beside_the_plain_one_and_not_again(tmp_path, capsys):
     output = tmp_path / "step.json"
-    words = ["--repeats", "1", "--plain-texts", str(plain_texts), "--output", str(output)]
-    ran = run("step.py", *words)
-    assert ran.returncode == 0, ran.stderr
-    ours, theirs = json.loads(output.read_text())
+    measured = [step.measure(cell(plain=plain)) for plain in (False, True)]
+    output.write_text(json.dumps(measured))
+    ours, theirs = measured
     assert (ours["plain"], theirs["plain"]) == (False, True)
-    assert theirs["sum_of_parts"] == (plain_texts == 2)
+    assert not theirs["sum_of_parts"]
     assert ours["operations"] == theirs["operations"] > 0
     assert ours["floor_seconds"] == pytest.approx(ours["operations"] / ours["matrix_rate"])
     assert ours["parts"].keys() == {"image", "text", "transport", "optimiser"}
     assert ours["parts"]["transport"] == 0 < ours["parts"]["text"]
-    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
     before = output.read_text()
-    again = run("step.py", *words).stdout  # nothing is measured again
-    assert (
-        ran.stdout
-        == f"CoOp, 3 classes: {ours['seconds']:.3f} s\nCoOp, 3 classes plain: {theirs['seconds']:.3f} s\n{again}"
-    )
-    assert run("step.py", "--show", "--output", str(output)).stdout == again
+    tables = []
+    for words in (["--repeats", "1"], ["--show"]):  # of both, nothing is measured again
+        step.main([*SMALL, *words, "--output", str(output)])
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    assert f"{ours['seconds']:.3f}" in tables[0]
+    assert f"{theirs['seconds']:.3f}" in tables[0]
     assert output.read_text() == before
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("_small_matrices")
+def test_many_texts_go_through_the_plain_tower_in_groups():
+    theirs = step.measure(cell(plain=True, plain_texts=2))
+    assert theirs["sum_of_parts"]
+    assert theirs["seconds"] == pytest.approx(sum(theirs["parts"].values()))
 
 
 def test_an_evaluation_is_measured_beside_the_plain_one(tmp_path):
