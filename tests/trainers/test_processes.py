@@ -20,6 +20,14 @@ RUNS: dict[str, tuple[str, list[object]]] = {method: (method, []) for method in 
     "MMTPA of sampled classes in chunks": ("MMTPA", ["TRAINER.CLASS_SAMPLE", 8, "MODEL.TEXT_CHUNK", 2]),
     "CoOp with a context for each class": ("CoOp", ["TRAINER.COOP.CSC", True, "TRAINER.COOP.CTX_INIT", ""]),
 }
+#: Three processes run everything, two these: what is divided, and how it comes together again, has other shapes there.
+OF_TWO = (
+    "CoOp",
+    "CoCoOp",
+    "KgCoOp of sampled classes",
+    "MMTPA of sampled classes in chunks",
+    "CoOp with a context for each class",
+)
 AMP: tuple[str, list[object]] = (
     "MaPLe",
     ["TRAINER.MAPLE.PREC", "amp"],
@@ -47,21 +55,28 @@ def run(method: str, data_root: Path, folder: Path, batch: int, *opts: object) -
     }
 
 
+def runs_of(count: int) -> dict[str, tuple[str, list[object]]]:
+    return {name: RUNS[name] for name in (OF_TWO if count == 2 else RUNS)}
+
+
 def every_method(rank: int, count: int, batch: int, folder: str, data_root: str) -> None:
     torch.set_num_threads(1)
     clip.load = functools.cache(clip.load)  # as in the process of the tests: loading draws random numbers
     clip.load("mini", "fp32")
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
-    for name, (method, opts) in {**RUNS, "amp": AMP}.items():
+    for name, (method, opts) in {**runs_of(count), "amp": AMP}.items():
         result = run(method, Path(data_root), Path(folder) / name, batch, *opts)
         torch.save(result, f"{folder}/{name}-{rank}.pt")
     dist.destroy_process_group()
 
 
 # Batches that two and three processes share unequally.
-@pytest.fixture(scope="module", params=[(2, 5), (3, 8)], ids=["two", "three"])
+WAYS = {"two": (2, 5), "three": (3, 8)}
+
+
+@pytest.fixture(scope="module")
 def results(request, data_root):
-    count, batch = request.param
+    count, batch = WAYS[request.param]
     run("CoOp", data_root, data_root / "first", batch)  # makes the data
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
@@ -71,7 +86,11 @@ def results(request, data_root):
         )
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    ("results", "name"),
+    [(way, name) for way, (count, _) in WAYS.items() for name in runs_of(count)],
+    indirect=["results"],
+)
 def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
     batch, of_run = results
     method, opts = RUNS[name]
@@ -89,6 +108,7 @@ def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
         assert_close(several["logits"], one["logits"], 1e-5)
 
 
+@pytest.mark.parametrize("results", WAYS, indirect=True)
 def test_with_loss_scaling_they_stay_one_model(results):
     first, *others = results[1]("amp")
     for other in others:
