@@ -10,6 +10,7 @@ ones win. The folder gets Dassl's log and checkpoints, and result.json when the 
 
 import argparse
 import random
+import sys
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import partial
@@ -56,12 +57,17 @@ with clean_errors():
     )
 
 
-def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
-    """Run what `args` ask for, unless its folder holds the finished run already; of several processes, `together`."""
+def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> dict[str, Any] | None:
+    """Run what `args` ask for, unless its folder holds the finished run already; of several processes, `together`.
+
+    Returns:
+        The record, as result.json holds it (see runs/record.py); None where nothing was run, and in all processes but
+        the first.
+    """
     started = datetime.now(timezone.utc)
     if args.keys is not None:
         print_keys(args.keys)
-        return
+        return None
     cfg = setup_cfg(args)
     ranks.use_device(cfg.USE_CUDA)
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
@@ -73,13 +79,13 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
     run: dict[str, Any] = {"kind": kind, "model_dir": model_dir, "load_epoch": load_epoch}
     if args.eval_only:
         check_evaluation(folder, model_dir)
-    if _is_finished(folder, cfg, run):  # perhaps on a disk that cannot be written
-        return
+    if record := _finished(folder, cfg, run):  # perhaps on a disk that cannot be written
+        return record
 
     first = ranks.rank() == 0
     with working_in(folder) if first else nullcontext():
-        if together is None and _is_finished(folder, cfg, run):  # meanwhile
-            return
+        if together is None and (record := _finished(folder, cfg, run)):  # meanwhile
+            return record
         # An interrupted overwrite goes on, unless other settings are asked for by now.
         goes_on = cfg.RESUME or (is_overwritten(folder) and not unfinished.other_settings(folder, cfg))
         anew = cfg.TRAIN.OVERWRITE and not goes_on
@@ -94,28 +100,46 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> None:
             elif continued:
                 unfinished.check_inputs(continued, trainer)
         if args.no_train and not args.eval_only:
-            return
+            return None
         if anew and first:
             set_aside(folder, kind, new=set(folder.glob("log.txt*")) - logs)
         if together:
             together.agree("folder", str(folder))  # the others wait here until it is as it should be
         if first:
-            _run(trainer, folder, run, started)
-        else:
-            _do(trainer, kind)
+            return _run(trainer, folder, run, started)
+        _do(trainer, kind)
+        return None
 
 
-def _is_finished(folder: Path, cfg: CfgNode, run: dict[str, Any]) -> bool:
-    """Whether the run was done before, in its folder or in the one to resume from; says so."""
+def run(*words: Any) -> dict[str, Any] | None:
+    """Do what the command line of these words does, from Python: `run("--seed", 1, "--trainer", "CoOp", ...)`.
+
+    Returns:
+        The record (see `main`).
+
+    Raises:
+        ValueError, OSError: a wrong input, said as on the command line.
+    """
+    console = sys.stdout
+    try:
+        return main(command_line.read_arguments(make_parser(), [str(word) for word in words]))
+    finally:
+        if sys.stdout is not console:  # a run's log takes what is printed, as long as it lasts
+            sys.stdout.close()
+            sys.stdout = console
+
+
+def _finished(folder: Path, cfg: CfgNode, run: dict[str, Any]) -> dict[str, Any] | None:
+    """The record, where the run was done before, in its folder or in the one to resume from; says so."""
     if cfg.TRAIN.OVERWRITE and not cfg.RESUME:
-        return False
+        return None
     for place in dict.fromkeys([folder, Path(cfg.RESUME)] if cfg.RESUME else [folder]):
         record = finished_run(place, cfg, **run, processes=ranks.count())
         if record is not None:
             result = f"accuracy {record['metrics']['accuracy']:.2f}%" if record["metrics"] else "not tested"
             print(f"Already finished: {place} ({result}). TRAIN.OVERWRITE True does it again.")
-            return True
-    return False
+            return record
+    return None
 
 
 def _load(trainer: Any, args: argparse.Namespace, cfg: CfgNode) -> None:
@@ -138,8 +162,8 @@ def _checkpoints_folder(model_dir: str) -> Path:
     return Path(model_dir).absolute() if Path(model_dir).is_dir() else Path(model_dir).absolute().parent
 
 
-def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> None:
-    """Train or test, and leave the record."""
+def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> dict[str, Any]:
+    """Train or test, leave the record and return it."""
     source = Path(trainer.cfg.RESUME or folder)
     is_known = (source / unfinished.FILE_NAME).exists() or (source / "resume.pth.tar").exists()
     built = datetime.now(timezone.utc)
@@ -156,9 +180,11 @@ def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> 
             f"{source} holds checkpoints of all {trainer.max_epoch} epochs, and nothing there says with which "
             "settings: no record is written; TRAIN.OVERWRITE True trains anew, --eval-only --model-dir tests them"
         )
-    write_record(make_record(trainer, started=started, built=built, finished=finished, **run), folder)
+    record = make_record(trainer, started=started, built=built, finished=finished, **run)
+    write_record(record, folder)
     unfinished.forget(folder)
     settle(folder)
+    return record
 
 
 def _do(trainer: Any, kind: str) -> None:
