@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alignment.blocks import Block, Blocks
+from alignment.pair_blocks import Block, Blocks
 from alignment.products import product, transposed_product
 from alignment.sinkhorn import sinkhorn_plan
 from alignment.unit import unit, unit_gradient
