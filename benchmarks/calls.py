@@ -9,9 +9,10 @@ import torch
 from benchmarks.arithmetic import image_operations, text_operations, transport_operations
 from benchmarks.clock import Clock
 from clip import TextPrompts
-from trainers import mmtpa, plot
 
 PARTS = ("image", "text", "transport")
+#: What hierarchical_transport is given, in its order; what follows are options.
+TRANSPORTED = ("image_points", "text_points", "image_tokens", "text_tokens", "text_lengths")
 
 
 class Calls:
@@ -27,20 +28,23 @@ class Calls:
             )
             for part, tower in (("image", self.towers.image), ("text", self.towers.text))
         ]
-        self._modules = (mmtpa, plot)
-        self._transport = mmtpa.hierarchical_transport
-        for module in self._modules:
-            vars(module)["hierarchical_transport"] = self._note
+        self.model = model
+        self._transport = getattr(model, "transport", None)
+        if self._transport is not None:
+            model.transport = self._note
 
     def _note(self, *args: Any, **kwargs: Any) -> Any:
+        assert self._transport is not None
+        kwargs |= dict(zip(TRANSPORTED, args))
+        args = tuple(kwargs.pop(name, None) for name in TRANSPORTED)
         self.made.append(("transport", None, args, kwargs))
         return self._transport(*args, **kwargs)
 
     def stop(self) -> None:
         for handle in self._handles:
             handle.remove()
-        for module in self._modules:
-            vars(module)["hierarchical_transport"] = self._transport
+        if self._transport is not None:
+            self.model.transport = self._transport
 
     def texts(self) -> int:
         """That went through the text tower."""
@@ -52,7 +56,7 @@ class Calls:
         total = 0.0
         for part, module, args, kwargs in self.made:
             if part == "transport":
-                total += transport_operations(*([*args, None, None, None][2:5]))
+                total += transport_operations(*args[2:5])
             else:
                 total += (image_operations if part == "image" else text_operations)(module, *args, **kwargs)
         return total
@@ -61,7 +65,7 @@ class Calls:
         """Seconds of each part, forward and backward; texts in groups of ``group``."""
         seconds = dict.fromkeys(PARTS, 0.0)
         for part, module, args, kwargs in self.made:
-            call = module or vars(self._modules[0])["hierarchical_transport"]
+            call = module or self.model.transport
             for some in in_groups(args, group) if part == "text" and group else [args]:
                 leaves = [leaf(value) for value in some]
                 seconds[part] += clock.seconds(partial(forward_backward, autocast, call, leaves, kwargs))

@@ -20,6 +20,7 @@ import open_clip
 import torch
 
 import clip
+from alignment import hierarchical_transport
 from benchmarks import calls
 from benchmarks.cell import Cell, build
 from benchmarks.clock import Clock
@@ -132,7 +133,7 @@ def step(
 def again(transports: list[Any], autocast: Any) -> None:
     """Transports as in a step, forward and backward."""
     for leaves, kwargs in transports:
-        calls.forward_backward(autocast, calls.mmtpa.hierarchical_transport, leaves, kwargs)
+        calls.forward_backward(autocast, hierarchical_transport, leaves, kwargs)
 
 
 def measured(call: Any, device: str, times: int, profiled: bool = True) -> dict[str, Any]:

@@ -90,15 +90,15 @@ def plain_transport(
 
 def make_plain(model: Any) -> None:
     """Turn a method's model into what published code does; its results stay the same."""
-    from trainers import cocoop, mmtpa, plot
+    from trainers import cocoop
 
     model.clip.text.__class__, model.clip.image.__class__ = PlainTextTower, PlainImageTower
-    for module in (mmtpa, plot):
-        vars(module)["hierarchical_transport"] = plain_transport
+    if hasattr(model, "transport"):
+        model.transport = plain_transport
     if isinstance(model, cocoop.CoCoOpModel):
         score = model._score_some
 
         def one_by_one(features: Tensor, contexts: Tensor) -> Tensor:
             return torch.cat([score(f[None], c[None]) for f, c in zip(features, contexts)])
 
-        model.__dict__["_score_some"] = one_by_one
+        model._score_some = one_by_one

@@ -4,7 +4,7 @@ N prompts for each class against all local features of the image: the similarity
 cosine, sum(T * cos), with uniform marginals (section 3.3). Single-mode ancestor of MMTPA; same transport.
 """
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 from yacs.config import CfgNode
@@ -49,9 +49,13 @@ class PLOTModel(PromptModel):
         summary, local = self.clip.image(images, tokens=True)
         return summary[:, 0], unit(local[:, 0])
 
+    def transport(self, *points: Any, **options: Any) -> Tensor:
+        """(B, C) similarities; a subclass or a benchmark puts another transport here."""
+        return hierarchical_transport(*points, **options)
+
     def score(self, images: tuple[Tensor, Tensor], texts: Texts) -> Tensor:
         summary, local = images
-        similarity = hierarchical_transport(local, texts.prompts, variant="release")
+        similarity = self.transport(local, texts.prompts, variant="release")
         logits = self.clip.logit_scale.exp() * similarity
         if self.add_pooled:
             logits = logits + self.scaled_cosines(summary, texts.pooled)

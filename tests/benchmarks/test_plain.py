@@ -9,13 +9,10 @@ from benchmarks.plain import make_plain
 from clip import CLIP, Layout, TextPrompts
 from tests.clip import tiny
 from tests.trainers import harness
-from trainers import mmtpa, plot
 
 
 @pytest.mark.parametrize("method", ["MMTPA", "CoOp", "MaPLe", "MuDPT", "CoCoOp", "PLOT"])
 def test_plain_gives_the_same_loss_and_gradients(method, tmp_path, data_root, monkeypatch):
-    for module in (mmtpa, plot):
-        monkeypatch.setattr(module, "hierarchical_transport", module.hierarchical_transport)
     trainer = harness.build(harness.make_cfg(method, data_root, tmp_path))
     batch = next(iter(trainer.train_loader_x))
     results = []

@@ -62,6 +62,15 @@ def test_many_texts_go_through_the_plain_tower_in_groups():
     assert theirs["seconds"] == pytest.approx(sum(theirs["parts"].values()))
 
 
+@pytest.mark.usefixtures("_small_matrices")
+@pytest.mark.parametrize("method", ["MMTPA", "PLOT"])
+def test_the_transport_is_noted_and_made_again(method):
+    measured = step.measure(cell(method=method))
+    assert measured["parts"]["transport"] > 0
+    alone = step.measure(cell(method="CoOp"))
+    assert measured["operations"] > alone["operations"]
+
+
 def test_an_evaluation_is_measured_beside_the_plain_one(tmp_path):
     output = tmp_path / "evaluate.json"
     ran = run("evaluate.py", "--images", "5", "--output", str(output))
