@@ -55,7 +55,7 @@ class ClassTexts:
         self._classes, self._classes_there = classes, None
 
     def of_classes(self, rows: Tensor) -> Tensor:
-        """Of the rows of all classes those of ``classes``."""
+        """Rows (C, ...) of all classes -> rows (S, ...) of the S ``classes``; all of them where that is None."""
         if self._classes is None:
             return rows
         if self._classes_there is None or self._classes_there.device != rows.device:
@@ -63,11 +63,18 @@ class ClassTexts:
         return rows.index_select(0, self._classes_there)
 
     def prompts_of_classes(self, prompts: TextPrompts) -> TextPrompts:
-        """Of the prompts of all classes those of ``classes``."""
+        """Prompts of all C classes -> those of the S ``classes``; all of them where that is None."""
         return prompts if self.classes is None else prompts.select(self.classes.tolist())
 
     def encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
-        """What the tower returns for ``classes``, of the prompts of all.
+        """Prompts of all C classes -> the text tower's features of the S ``classes``.
+
+        Args:
+            prompts: R for each class.
+            deep: prompts (D - 1, R, n, w) of the tower's further layers, or None.
+
+        Returns:
+            summaries (S, R, d), and tokens (S, R, L, d) or None.
 
         Raises:
             ValueError: the memory does not hold the texts of a single class.

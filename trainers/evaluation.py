@@ -18,14 +18,14 @@ from .top_classes import TopClasses
 
 
 class Evaluation:
-    """Of one state of a model; another state needs another one.
+    """Scores images with one state of a model; when its parameters change, make a new Evaluation.
 
     Args:
         model: the method's.
         n_classes: C.
-        chunk: classes that are scored at once, 0: all.
-        k: of chunks the k best classes are kept.
-        captured: calls what a GPU may capture.
+        chunk: classes that are scored at once; 0: all C.
+        k: number of best classes that are kept of each image, where ``chunk`` is not 0.
+        captured: the caller of what a GPU may capture as a graph.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Evaluation:
     ) -> None:
         self.model, self.n_classes, self.chunk, self.k = model, n_classes, chunk, k
         self.captured = captured or Captured()
-        #: of every chunk its classes, the same on the device, and their texts
+        #: (classes, classes on the device, encoded texts) of each chunk; classes are None where there are no chunks
         self._texts: list[tuple[Tensor | None, Tensor | None, Any]] = []
 
     def __call__(self, images: Tensor) -> Tensor | TopClasses:
-        """Logits (B, C) of images (B, 3, H, W), or the best classes."""
+        """Images (B, 3, H, W) -> logits (B, C); with ``chunk`` the k best classes (B, k) and their logits."""
         model = self.model
         if not self._texts:
             model.kept_visual_prompts = model.visual_prompts()

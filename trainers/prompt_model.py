@@ -32,7 +32,6 @@ class PromptModel(nn.Module):
         template: the data set's prompt, "a photo of a {}.".
     """
 
-    clip: CLIP
     context: Any
 
     #: The score of an image depends on the others of its batch, and on which classes are scored at once.
@@ -44,7 +43,9 @@ class PromptModel(nn.Module):
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__()
-        self.__dict__["clip"] = clip
+        self._frozen = (
+            clip,
+        )  # a tuple: torch would take a module for a part, whose weights are saved and trained
         self.about: dict[str, Any] = {
             "backbone": clip.name,
             "backbone_hash": clip.hash,
@@ -55,12 +56,20 @@ class PromptModel(nn.Module):
         self.feature_cache: FeatureCache | None = None
         self.cache_training = False  # use it in training too
 
+    @property
+    def clip(self) -> CLIP:
+        """The frozen backbone."""
+        return self._frozen[0]
+
     def fits_these_classes_only(self) -> None:
         """To be called where something is learned for each class: a checkpoint of other classes is then refused."""
         self.about["classes"] = str(len(self.about["class_names"]))
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
-        """The prompts of all classes, and the deep ones (D - 1, R, n, w)."""
+        """The shallow prompts of all C classes, and the deep ones (D - 1, R, n, w) or None.
+
+        D layers with prompts, R prompts for each class, n tokens in each, w the width of the text tower.
+        """
         return self.context(), self.context.deep_prompts()
 
     def visual_prompts(self) -> Prompts:
@@ -68,11 +77,14 @@ class PromptModel(nn.Module):
         return None, None
 
     def text_features(self) -> TextFeatures:
-        """Features of the class texts, C classes with R prompts each: the way to encode ``text_prompts``."""
+        """``text_prompts``, encoded: summaries (C, R, d) and, where they are asked for, tokens (C, R, L, d)."""
         return self.class_texts.encode(*self.text_prompts())
 
     def of_classes(self, rows: Tensor) -> Tensor:
-        """Of the rows of all C classes those that ``text_features`` encodes: all, or a training step's sample."""
+        """Rows (C, ...) of all classes -> rows (S, ...) of the classes that ``text_features`` encodes.
+
+        S = C, or the size of a training step's sample (``TRAINER.CLASS_SAMPLE``) or of a chunk (``TEST.CLASS_CHUNK``).
+        """
         return self.class_texts.of_classes(rows)
 
     def encode_texts(self) -> Any:

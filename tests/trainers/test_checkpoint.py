@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import clip
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import load_checkpoint
 from tests.clip import tiny
@@ -278,3 +279,11 @@ def test_a_checkpoint_that_is_not_finite_is_named(coop, make, tmp_path, value):
     refuses(
         make("CoOp", *FOUR), tmp_path / "wrong", ValueError, "context.ctx holds numbers that are not finite"
     )
+
+
+def test_the_backbone_is_seen_and_neither_saved_nor_trained(make):
+    model = make("CoOp").model
+    assert isinstance(model.clip, clip.CLIP)
+    assert model._frozen == (model.clip,)  # in plain sight, and no part of the module
+    assert not any(module is model.clip for module in model.modules())
+    assert set(model.state_dict()) == {"context.ctx", "_extra_state"}
