@@ -101,4 +101,4 @@ def make_plain(model: Any) -> None:
         def one_by_one(features: Tensor, contexts: Tensor) -> Tensor:
             return torch.cat([score(f[None], c[None]) for f, c in zip(features, contexts)])
 
-        model._score_some = one_by_one
+        model._score_some = one_by_one  # type: ignore[method-assign]

@@ -62,7 +62,7 @@ class _NumpyType(Inert):
         """The dtype of numbers; itself for others (objects, records, texts)."""
         if not re.fullmatch("[biufc][0-9]+", self.name):
             return self
-        return np.dtype(self.name).newbyteorder(self.order if self.order in "<>" else "=")
+        return np.dtype(f"{self.order if self.order in '<>' else '='}{self.name}")
 
 
 class _NumpyArray(Inert):
