@@ -16,6 +16,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     The bytes go to a hidden file of a unique name in the same folder, so several processes may write the same
     path: the last one wins. A kill leaves at most that hidden file (``.*.tmp``).
+
+    Raises:
+        OSError: it cannot be written (a full disk, a folder that is gone); names ``path``.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{SUFFIX}")
@@ -25,6 +28,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # torch.save raises a RuntimeError of its own over the system's error.
+        reason = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(reason, OSError) and reason.filename in (None, str(temporary)):
+            raise OSError(reason.errno, reason.strerror, str(path)) from error
         raise

@@ -1,7 +1,9 @@
 import os
 import threading
+from contextlib import suppress
 
 import pytest
+import torch
 
 from foundation.atomic import atomic_write
 
@@ -41,3 +43,27 @@ def test_readers_see_whole_files_while_several_write(tmp_path):
     for writer in writers:
         writer.join()
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("numbers", [3, 10_000_000])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(small_disk, numbers):
+    disk, _ = small_disk
+    path = disk / "model.pth.tar-1"
+    path.write_text("old")
+    with open(disk / "rest", "wb", buffering=0) as rest, suppress(OSError):
+        while rest.write(bytes(4096)):
+            pass
+    with pytest.raises(OSError, match="No space left on device") as error, atomic_write(path, "wb") as file:
+        torch.save({"weights": torch.zeros(numbers), "bias": torch.zeros(numbers)}, file)
+    assert error.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert sorted(os.listdir(disk)) == ["model.pth.tar-1", "rest"]
+
+
+def test_a_folder_that_is_gone_names_the_file(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="No such file") as error,
+        atomic_write(tmp_path / "run" / "a.json"),
+    ):
+        pass
+    assert error.value.filename == str(tmp_path / "run" / "a.json")
