@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import train
+from dassl.engine import TRAINER_REGISTRY
 from runs.record import read_record
 from tests.conftest import ROOT
 from tests.interruption import at_touch
@@ -228,6 +229,16 @@ def test_a_folder_in_which_another_process_works(run_train, short_run, tmp_path)
             str(tmp_path / "run"), f"process {process} on {socket.gethostname()} since 20"
         )
     assert run_train(*short_run).code == 0
+
+
+def test_a_folder_that_is_deleted_under_a_run(run_train, short_run, tmp_path, monkeypatch):
+    def delete(self):
+        if self.epoch == 1:
+            shutil.rmtree(tmp_path / "run")
+
+    monkeypatch.setattr(TRAINER_REGISTRY.get("CoOp"), "before_epoch", delete, raising=False)
+    run_train(*short_run).assert_wrong_input(str(tmp_path / "run"), "No such file or directory")
+    assert not (tmp_path / "run").exists()
 
 
 # A model to test

@@ -1,7 +1,9 @@
 """The training loop and the bookkeeping of models, optimisers and schedulers."""
 
 import os.path as osp
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from glob import escape, glob
 from typing import Any, NoReturn
 
@@ -13,6 +15,12 @@ from dassl.utils import load_checkpoint, processes, resume_from_checkpoint, save
 from .resume import ResumeFile, has_finite_weights, load_weights
 
 BEST_MODEL = "model-best.pth.tar"
+
+
+def _of_another_thread(args: threading.ExceptHookArgs) -> None:
+    """As ever, but for tensorboard's thread: its error is raised again where the next number is written."""
+    if not type(args.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(args)
 
 
 class TrainerBase:
@@ -217,16 +225,27 @@ class TrainerBase:
             from torch.utils.tensorboard import SummaryWriter
 
             print(f"Initialize tensorboard (log_dir={log_dir})")
+            threading.excepthook = _of_another_thread
             self._writer = SummaryWriter(log_dir=log_dir)
 
     def close_writer(self) -> None:
+        """OSError where what is left cannot be written."""
         if self._writer is not None:
-            self._writer.close()
+            self._written(self._writer.close)
 
     def write_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> None:
-        """Write to tensorboard; without effect where no writer is open, as in evaluation."""
+        """Write to tensorboard; without effect where no writer is open, as in evaluation.
+
+        OSError where it, or one before it, cannot be written: the disk is full, the folder has gone.
+        """
         if self._writer is not None:
-            self._writer.add_scalar(tag, scalar_value, global_step)
+            self._written(self._writer.add_scalar, tag, scalar_value, global_step)
+
+    def _written(self, write: Callable[..., None], *args: Any) -> None:
+        try:
+            write(*args)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._writer.log_dir) from error
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
         """Train from ``start_epoch`` (which ``before_train`` may change) up to ``max_epoch``."""
