@@ -67,13 +67,14 @@ class ResumeFile:
             the number of finished epochs, or None where the folder has no such file.
 
         Raises:
-            ValueError: the file is another run's (settings that change the result, weights, data).
+            ValueError: the file is damaged or none of ours, or another run's (settings that change the result, weights,
+                data).
         """
         path = osp.join(directory, FILE_NAME)
         if not osp.isfile(path):
             return None
         trainer = self.trainer
-        state = load_checkpoint(path)
+        state = _read(path)
         self._check_identity(path, state)
         if list(state["models"]) != trainer.get_model_names():
             raise WrongInput(
@@ -247,6 +248,16 @@ class ResumeFile:
             if processes.is_first() and osp.isfile(source) and not osp.exists(target):
                 os.makedirs(osp.dirname(target), exist_ok=True)
                 shutil.copyfile(source, target)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        state = load_checkpoint(path)
+    except ValueError as error:
+        raise WrongInput(f"{error}: remove it to begin anew") from error
+    if not isinstance(state, dict) or not {"epoch", "models", "random"} <= state.keys():
+        raise WrongInput(f"{path} holds no run to continue: remove it to begin anew")
+    return state
 
 
 def _state_dicts(parts: dict[str, Any]) -> dict[str, Any]:

@@ -217,6 +217,17 @@ def test_another_runs_file_is_refused(root, tmp_path, interrupted):
         run(tiny_cfg(root, tmp_path / "b", *OPTIONS, "RESUME", str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize("content", [[1], {"state_dict": {}, "epoch": 2}, None])
+def test_a_file_that_is_none_of_a_run_is_refused(root, interrupted, content):
+    path = interrupted / resume.FILE_NAME
+    if content is None:
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=r"resume\.pth\.tar.*: remove it to begin anew$"):
+        run(tiny_cfg(root, interrupted, *OPTIONS))
+
+
 def test_a_file_of_other_settings_is_refused(root, interrupted):
     settings = ("SEED", 4, "OPTIM.LR", 0.1, "INPUT.SIZE", (24, 24), "OPTIM.MAX_EPOCH", 6)
     with pytest.raises(ValueError) as refused:
