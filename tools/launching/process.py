@@ -96,11 +96,14 @@ class RunProcess:
             self._process.wait()
 
     def tail(self, size: int = 4096) -> str:
-        """The end of what this try has printed so far."""
-        with self.console.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(self.offset, end - size))
-            return file.read().decode(errors="replace")
+        """The end of what this try has printed so far; "" where the folder has gone."""
+        try:
+            with self.console.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self.offset, end - size))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
 
     def progress(self) -> str:
         """How far it is, in its own words: "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10"; "starting" before."""

@@ -1,5 +1,7 @@
 import fcntl
+import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +78,23 @@ def test_a_run_of_another_launcher_is_waited_for(tmp_path):
     Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
     assert status.done == {run.folder}
     assert console.read_text() == ""  # nothing was started
+
+
+def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path):
+    gone, other = protocols.fewshot(BROKEN)[0], protocols.fewshot(replace(BROKEN, seed=2))[0]
+    status = Status([gone, other], set(), Estimate(), 1)
+    start = status.start
+
+    def start_and_delete(run, progress):
+        if run == gone:
+            shutil.rmtree(tmp_path / run.folder)
+            assert progress() == "starting"
+        start(run, progress)
+
+    status.start = start_and_delete
+    Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
+    assert status.failed[gone] == "exit code 2, nothing printed"
+    assert status.failed[other].startswith("error: ")
 
 
 def test_a_run_says_how_far_it_is(tmp_path):
