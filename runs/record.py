@@ -27,12 +27,13 @@ versions, hardware     what it ran on
 """
 
 import json
+import math
 import os
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -105,7 +106,8 @@ def write_record(record: dict[str, Any], folder: str | Path) -> Path:
 def read_record(path: str | Path) -> dict[str, Any]:
     """The record in `path`, a result.json or its folder.
 
-    FileNotFoundError where there is none, ValueError where it is cut off, foreign or of a newer schema.
+    FileNotFoundError where there is none, ValueError where it is cut off, foreign, of a newer schema, or where a value
+    is not what it must be.
     """
     path = Path(path)
     if path.is_dir():
@@ -124,7 +126,64 @@ def read_record(path: str | Path) -> dict[str, Any]:
     missing = {"kind", "trainer", "dataset", "config", "metrics", "time"} - record.keys()
     if missing:
         raise WrongInput(f"{path} is not the whole record of a run: {', '.join(sorted(missing))} missing")
+    for name, value in _values(record).items():
+        if not _FORM[name](value):
+            raise WrongInput(f"{path} is not the record of a run: {name} is {json.dumps(value)[:_SHOWN]}")
     return record
+
+
+def _values(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record has a form of its own, by name: `_FORM` says which; older records lack some."""
+    found = {name: record[name] for name in _FORM if name in record}
+    for part in ("metrics", "time"):
+        if isinstance(record[part], dict):
+            found |= {f"{part}.{name}": value for name, value in record[part].items()}
+            if part == "metrics":
+                found.setdefault("metrics.accuracy", None)
+    return {name: value for name, value in found.items() if name in _FORM}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_whole(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _is_percentage(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 100
+
+
+def _is_per_class(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict)
+        and _is_text(row.get("class"))
+        and _is_percentage(row.get("accuracy"))
+        and _is_whole(row.get("images"))
+        for row in value
+    )
+
+
+#: What values of a record may be: a file that somebody has edited is not taken for a result.
+_FORM: dict[str, Callable[[Any], bool]] = {
+    "kind": lambda value: value in ("train", "eval"),
+    **dict.fromkeys(("trainer", "dataset", "backbone"), _is_text),
+    **dict.fromkeys(("seed", "shots", "trainable_parameters"), _is_whole),
+    **dict.fromkeys(("config", "time"), lambda value: isinstance(value, dict)),
+    "metrics": lambda value: value is None or isinstance(value, dict),
+    **dict.fromkeys((f"metrics.{name}" for name in ("accuracy", "error_rate", "macro_f1")), _is_percentage),
+    "metrics.images": _is_whole,
+    "metrics.per_class": _is_per_class,
+    **dict.fromkeys(("time.started", "time.finished"), _is_text),
+    **dict.fromkeys(("time.setup_seconds", "time.run_seconds"), _is_number),
+    "time.step_seconds": lambda value: value is None or _is_number(value),
+}
+_SHOWN = 60  # characters of a value in a message
 
 
 def plain_config(cfg: Any) -> dict[str, Any]:

@@ -51,6 +51,51 @@ def test_other_files_are_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+METRICS = {
+    "accuracy": 75.0,
+    "error_rate": 25.0,
+    "macro_f1": 74.5,
+    "images": 8,
+    "per_class": [{"class": "cat", "accuracy": 75.0, "images": 8}],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("", "kind", "test"),
+        ("", "dataset", None),
+        ("", "seed", "one"),
+        ("", "trainable_parameters", None),
+        ("", "config", "x"),
+        ("", "metrics", [1]),
+        ("", "time", []),
+        ("metrics", "accuracy", float("nan")),
+        ("metrics", "accuracy", 1e6),
+        ("metrics", "accuracy", "high"),
+        ("metrics", "accuracy", None),
+        ("metrics", "per_class", [{"class": "cat"}]),
+        ("time", "run_seconds", "x"),
+        ("time", "started", 5),
+    ],
+)
+def test_a_value_that_is_none_is_named(tmp_path, part, name, value):
+    record = json.loads(json.dumps({**RECORD, "metrics": METRICS}))
+    write_record(record, tmp_path)
+    assert read_record(tmp_path) == record
+    (record[part] if part else record)[name] = value
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="is not the record of a run") as error:
+        read_record(tmp_path)
+    assert f"{part}.{name} is {json.dumps(value)}".lstrip(".") in str(error.value)
+
+
+def test_an_accuracy_that_is_missing_is_named(tmp_path):
+    write_record({**RECORD, "metrics": {"images": 8}}, tmp_path)
+    with pytest.raises(ValueError, match=r"metrics\.accuracy is null"):
+        read_record(tmp_path)
+
+
 def test_no_record_names_the_place(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path / "result.json")):
         read_record(tmp_path)
