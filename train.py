@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foundation import identity
 from foundation.errors import MissingFile, WrongInput
 from runs import DASSL, command_line
 from runs.errors import clean_errors, terminate_as_interrupt
@@ -73,6 +74,12 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> dict[
     if DASSL and not (DASSL / "dassl" / "__init__.py").is_file():
         raise MissingFile(f"DASSL_PATH {DASSL} holds no dassl package")
     check_values(cfg)
+
+    if (args.model_dir or args.load_epoch is not None) and not args.eval_only:
+        raise WrongInput(
+            "--model-dir and --load-epoch say what --eval-only tests, and it is not given; "
+            "training starts from other weights with MODEL.INIT_WEIGHTS FILE"
+        )
 
     folder, kind = Path(cfg.OUTPUT_DIR), "eval" if args.eval_only else "train"
     model_dir, load_epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
@@ -155,6 +162,8 @@ def _load(trainer: Any, args: argparse.Namespace, cfg: CfgNode) -> None:
     folder, epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
     if folder != args.model_dir and _checkpoints_folder(args.model_dir).name not in trainer.get_model_names():
         folder, epoch = args.model_dir, args.load_epoch  # checkpoints in a folder of another name
+    if found := unfinished.other_method(Path(folder), cfg):
+        print(f"Warning: the model in {folder} was trained with other settings ({identity.listed(found)})")
     trainer.load_model(folder, epoch=epoch)
 
 

@@ -76,6 +76,16 @@ def settings_in(folder: Path) -> dict[str, Any] | None:
     return None if noted is None else noted["config"]
 
 
+def other_method(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Where `config` would test the model of the run in `folder` as another than was trained: in its method's settings."""
+    settings = settings_in(folder) if folder.is_dir() else None
+    if (
+        settings is None or settings["TRAINER"]["NAME"] != config["TRAINER"]["NAME"]
+    ):  # a checkpoint says so itself
+        return []
+    return identity.differences({"TRAINER": settings["TRAINER"]}, {"TRAINER": config["TRAINER"]})
+
+
 def _refuse(folder: Path, what: str, found: list[str]) -> None:
     if found:
         raise WrongInput(

@@ -261,6 +261,28 @@ def test_a_learner_without_a_model_is_not_tested(run_train, short_run, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("words", [["--model-dir", "run"], ["--load-epoch", 1]])
+def test_a_model_to_test_is_not_ignored_in_training(run_train, short_run, tmp_path, words):
+    run_train(*words, *short_run).assert_wrong_input(words[0], "--eval-only", "MODEL.INIT_WEIGHTS")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_tested_with_other_settings_of_its_method_is_warned_of(
+    run_train, short_run, tmp_path
+):
+    run_train(*short_run)
+    test = ["--eval-only", "--model-dir", tmp_path / "run"]
+    test += changed(short_run, output_dir=tmp_path / "end")
+    assert "Warning" not in run_train(*test).out
+    ended = run_train(
+        *changed(test, output_dir=tmp_path / "front"), "TRAINER.COOP.CLASS_TOKEN_POSITION", "front"
+    )
+    assert (
+        f"Warning: the model in {tmp_path / 'run'} was trained with other settings "
+        "(TRAINER.COOP.CLASS_TOKEN_POSITION: end -> front)" in ended.out
+    )
+
+
 def test_what_learns_nothing_and_what_is_loaded_is_tested(run_train, short_run, tmp_path):
     run_train(*short_run)
     evaluation = ["--eval-only", *changed(short_run, output_dir=tmp_path / "eval")]
