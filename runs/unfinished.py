@@ -77,7 +77,7 @@ def settings_in(folder: Path) -> dict[str, Any] | None:
 
 
 def other_method(folder: Path, config: dict[str, Any]) -> list[str]:
-    """Where `config` would test the model of the run in `folder` as another than was trained: in its method's settings."""
+    """Where `config` would test the model of the run in `folder` with other settings of its method than it has."""
     settings = settings_in(folder) if folder.is_dir() else None
     if (
         settings is None or settings["TRAINER"]["NAME"] != config["TRAINER"]["NAME"]

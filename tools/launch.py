@@ -137,9 +137,11 @@ def states(runs: list[Run], output: Path) -> tuple[set[str], dict[Run, str]]:
 
 
 def check_settings(runs: list[Run]) -> None:
-    """ValueError where a run's KEY VALUE pairs are not those of its method and data set."""
+    """ValueError where a run's KEY VALUE pairs are not those of its method and data set, or a value is not allowed."""
+    from runs.schema import check_values  # here, because it takes seconds
+
     for run in {(run.trainer, run.config, run.dataset, run.step): run for run in runs}.values():
-        settings(run)
+        check_values(settings(run))
 
 
 def earlier_runs(output: Path) -> Estimate:

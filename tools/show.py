@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{args.name} has no {args.part} images")
     chosen = choose(images, Path(data.image_dir), args.classes, args.seed)
     title = f"{args.name}: {len(chosen)} of {data.num_classes} classes"
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     gallery(chosen, title).savefig(args.output, dpi=100)
     print(f"{args.output}: {title}, {args.part} images")
 

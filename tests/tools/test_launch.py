@@ -166,6 +166,13 @@ def test_wrong_settings_stop_it_before_anything_starts(start, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_value_that_is_not_allowed_is_said_once_for_all_runs():
+    words = ["fewshot", "--trainers", "CoOp/mini", "--datasets", "shapes", "--opts", "OPTIM.LR", "-1"]
+    runs = launch.expand(launch.grid_of(launch.make_parser().parse_args(words)))
+    with pytest.raises(ValueError, match=r"^OPTIM\.LR is -1\.0, 0 or more is needed$"):
+        launch.check_settings(runs)
+
+
 @pytest.mark.parametrize("key", launch.DECIDED_HERE)
 def test_what_the_launcher_decides_is_not_for_its_user(key):
     words = ["fewshot", "--trainers", "CoOp/mini", "--opts", key, "True"]

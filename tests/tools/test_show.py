@@ -15,6 +15,8 @@ def test_a_gallery_of_a_data_set(tiny_eurosat: Path, tmp_path: Path, capsys: pyt
     command = ["dataset", "eurosat", "--root", str(tiny_eurosat), "--output", str(tmp_path / "a.png")]
     main([*command, "--classes", "5"])
     assert capsys.readouterr().out == f"{tmp_path}/a.png: eurosat: 5 of 10 classes, test images\n"
+    main([*command[:-1], str(tmp_path / "new" / "a.png")])
+    assert (tmp_path / "new" / "a.png").is_file()
     main([*command, "--classes", "50"])
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > picture.height > 300
