@@ -7,6 +7,7 @@ import clip
 from benchmarks.dispatched import Counting, count_step
 from dassl.engine import TRAINER_REGISTRY
 from tests.trainers.harness import MINI_DEPTH, build, make_cfg
+from trainers.base import Classes
 
 
 @pytest.fixture
@@ -21,8 +22,7 @@ def count(monkeypatch, data_root, tmp_path):
         trainer = build(make_cfg(method, data_root, tmp_path, key, precision))
         model = trainer.model
         if names:
-            trainer.dm.dataset._classnames = list(names)
-            model = trainer._build_prompts(model.clip, "a photo of a {}.")
+            model = trainer._build_prompts(model.clip, Classes(list(names), "a photo of a {}."))
         return count_step(model, trainer.autocast, batch=5, classes=len(names) or 10)
 
     return count

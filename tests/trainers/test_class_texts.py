@@ -6,6 +6,7 @@ import torch
 import clip.arrangement
 from tests.trainers.harness import LEARNERS, assert_close
 from trainers import class_texts, zeroshot_texts
+from trainers.base import Classes
 
 
 def loss_and_gradients(trainer, images):
@@ -36,8 +37,7 @@ def test_classes_of_different_length_keep_all_their_tokens(make):
     prompts, deep = trainer.model.text_prompts()
     assert len(set(prompts.layout.tokens)) == 1  # digits are one word each
     names = ["sun", "the annual crop land", "river", "a highway or a road", "sea"]
-    trainer.dm.dataset._classnames = names
-    model = trainer._build_prompts(trainer.model.clip, "a photo of a {}.")
+    model = trainer._build_prompts(trainer.model.clip, Classes(names, "a photo of a {}."))
     prompts, deep = model.text_prompts()
     whole = model.clip.text(prompts, deep)
     model.class_texts.chunk = 1
