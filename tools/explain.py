@@ -22,16 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs.errors import OneLineParser, clean_errors
 
-with clean_errors():
-    from PIL import Image
-
-    from dassl.utils import read_image
-    from runs.trained import TrainedRun, load_run
-    from tools.explaining.figure import figure
-    from tools.explaining.maps import Explanation, explain
-    from tools.explaining.page import page
-    from tools.explaining.words import as_text, nearest_words
-
 PAGE = "explain.html"
 
 
@@ -49,14 +39,34 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@clean_errors()
-def main(argv: list[str] | None = None) -> None:
+def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments, checked as far as they can be by themselves."""
     parser = make_parser()
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error(f"--top {args.top} must be 1 or more")
     if not args.images and not args.words:
         parser.error("an IMAGE or --words is needed")
+    return args
+
+
+with clean_errors():
+    if __name__ == "__main__":  # before the imports, which take seconds
+        read_arguments()
+
+    from PIL import Image
+
+    from dassl.utils import read_image
+    from runs.trained import TrainedRun, load_run
+    from tools.explaining.figure import figure
+    from tools.explaining.maps import Explanation, explain
+    from tools.explaining.page import page
+    from tools.explaining.words import as_text, nearest_words
+
+
+@clean_errors()
+def main(argv: list[str] | None = None) -> None:
+    args = read_arguments(argv)
     folder = args.output or Path(args.run, "explain")
     names = file_names(args.images, args.png)
     if args.images:

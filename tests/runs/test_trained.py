@@ -109,7 +109,10 @@ def test_an_evaluation_is_used_with_the_model_that_it_tested(finished, make_new_
 
 
 def test_records_that_lack_names_and_template_fall_back_on_what_was_tested(copy):
-    tested = {"per_class": [{"class": name, "accuracy": 50.0, "images": 2} for name in BASE]}
+    tested = {
+        "accuracy": 50.0,
+        "per_class": [{"class": name, "accuracy": 50.0, "images": 2} for name in BASE],
+    }
     run = load_run(copy("ZeroshotCLIP", classnames=..., inputs={}, metrics=tested), device="cpu")
     assert (run.classnames, run.template) == (BASE, "a photo of a {}.")
 
@@ -146,7 +149,7 @@ def change(record, key, value):
             r"run with a 'mini' of hash 0123456789abcdef, the one here has ",
         ),
         ("trainer", "Nobody", r"trainer 'Nobody' is unknown, choose from: .*CoOp"),
-        ("config", [], r"config is \[\], settings are needed"),
+        ("config", [], r"config is \[\]"),
         ("config.MODEL.BACKBONE.NAME", "no such", r"backbone 'no such' is unknown, choose from"),
         ("config.MODEL.BACKBONE.NAME", "gone.pt", r"'gone.pt' does not exist"),
         ("config.TRAINER.COOP.N_CTX", "many", r"TRAINER.COOP.N_CTX is 'many', a value of type int is needed"),

@@ -272,7 +272,7 @@ def test_a_release_that_holds_too_much_or_too_little_is_named(make, tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_a_checkpoint_that_is_not_finite_is_named(coop, make, tmp_path, value):
     shutil.copytree(coop, tmp_path / "wrong")
-    for path in (tmp_path / "wrong").rglob("model.pth.tar-*"):
+    for path in (tmp_path / "wrong").rglob("model.pth.tar-[0-9]"):
         checkpoint = torch.load(path)
         checkpoint["state_dict"]["context.ctx"][1, 2] = value
         torch.save(checkpoint, path)
