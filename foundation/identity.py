@@ -35,8 +35,8 @@ LEFT = frozenset({"TEST.COMPUTE_CMAT", "TEST.PER_CLASS_RESULT", "TEST.TOP_K", "T
 NOT_OF_THE_RESULT = START | COMPUTING | LEFT
 #: Of COMPUTING, what decides the result of a method that scores the images of a batch together.
 OF_A_BATCH = ("DATALOADER.TEST.BATCH_SIZE", "TEST.CLASS_CHUNK")
-#: The data sets whose images are whatever lies in the data root; of others the root is only where they lie.
-OWN_IMAGES = ("ImageFolder",)
+#: The data set whose images are whatever lies in the data root; of others the root is only where they lie.
+OWN_IMAGES = "ImageFolder"
 NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
 
 
@@ -65,7 +65,7 @@ def differences(
     before, after = flat(then), flat(now)
     skipped = set(ignored) - set(OF_A_BATCH if of_a_batch else ())
     roots = before.get("DATASET.ROOT"), after.get("DATASET.ROOT")
-    if after.get("DATASET.NAME") not in OWN_IMAGES or not all(roots):  # "": not given
+    if after.get("DATASET.NAME") != OWN_IMAGES or not all(roots):  # "": not given
         skipped.add("DATASET.ROOT")
     keys = [
         key

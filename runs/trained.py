@@ -265,8 +265,6 @@ def _settings(record: dict[str, Any], folder: Path) -> CfgNode:
     """The recorded settings; keys that are unknown here belong to another version, which had what they say."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    if not isinstance(record["config"], dict):
-        raise ValueError(f"{folder / FILE_NAME}: config is {record['config']!r}, settings are needed")
     _merge(cfg, record["config"], folder, "")
     return cfg
 

@@ -9,13 +9,12 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
-from foundation.identity import NOT_OF_THE_RESULT, differences
+from foundation.identity import NOT_OF_THE_RESULT, OWN_IMAGES, differences
 from runs.record import FILE_NAME, read_record
 from tools.launching.state import setting
 
 # Settings that an evaluation of a loaded model has, and that say nothing of it.
 OF_TRAINING = ("SEED", "DATASET.NUM_SHOTS", "OPTIM.", "TRAIN.", "DATALOADER.TRAIN")
-OWN_IMAGES = "ImageFolder"
 NOT_OF_THE_METHOD = NOT_OF_THE_RESULT | {"DATASET.ROOT"}  # the folder of own images makes another data set
 SUBSETS = {"all": "all classes", "base": "the base classes", "new": "the new classes"}
 
