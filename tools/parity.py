@@ -3,10 +3,12 @@
     python tools/parity.py FOLDER [case ...]
 
 FOLDER holds an index.json of cases; every case is a random CLIP, inputs, a released checkpoint taken apart, and what
-the release computed from them: logits, loss, gradients, and a six-step training trajectory. The checkpoint is put
-together as the release's users have it, written to disk and loaded the way `train.py --model-dir` loads it. For each
-case the largest relative error is printed; the exit code is 1 above the tolerance or where a case has no trainer yet.
-"rounding" is how far the trajectory's end moves when it starts one unit of the last place away.
+the release computed from them: logits, loss, gradients, and a six-step training trajectory with its learning rates.
+The checkpoint is put together as the release's users have it, written to disk and loaded the way `train.py --model-dir`
+loads it; what the release drew at random is drawn as it was. For each case the largest relative error is printed; the
+exit code is 1 above the tolerance or where a case has no trainer yet.
+"rounding" is how far the trajectory's end moves when it starts one unit of the last place away; it is computed for
+trajectories that end above the tolerance.
 """
 
 import sys
@@ -67,6 +69,14 @@ class Case:
         self.recorded = load_file(path.with_suffix(".safetensors"))
         self.backbone = _backbone(folder, entry["clip"])
         self.batches = _batches(folder)
+        self.recipe = self.meta.get("trajectory", {})
+
+    def epoch(self) -> list[dict[str, Tensor]]:
+        """The batches of an epoch; of a release that trains in stages, each of them is one."""
+        steps = self.recipe.get("stage1_steps", len(self.batches))
+        if steps != self.recipe.get("stage2_steps", steps):
+            raise ValueError(f"case {self.name}: its stages are of different lengths")
+        return [self.batches[step % len(self.batches)] for step in range(steps)]
 
     def checkpoint(self) -> dict[str, dict[str, Tensor]]:
         """Model name -> state dict, as the release writes it."""
@@ -115,24 +125,17 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
     """The case's trainer on the recorded batches, its checkpoint loaded."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    recorded = case.meta.get("trajectory", {})
     weights = scratch / "clip.safetensors"
     save_file(case.backbone, weights)
     merge_pairs(cfg, [
         "MODEL.BACKBONE.NAME", f"quickgelu:{weights}",
         "INPUT.SIZE", tuple(case.meta["cfg"]["INPUT.SIZE"]),
         "OUTPUT_DIR", str(scratch / "output"),
+        "DATASET.NAME", case.meta["cfg"]["DATASET.NAME"],
+        "DATASET.SUBSAMPLE_CLASSES", "base",  # logits are of the classes that were trained
         "TEST.NO_TEST", True,
         "USE_CUDA", False,
-        "OPTIM.NAME", "sgd",
-        "OPTIM.LR", recorded.get("lr", 0.002),
-        "OPTIM.MOMENTUM", recorded.get("momentum", 0.9),
-        "OPTIM.WEIGHT_DECAY", recorded.get("weight_decay", 5e-4),
-        "OPTIM.LR_SCHEDULER", "cosine",
-        "OPTIM.MAX_EPOCH", recorded.get("max_epoch", 1),
-        "OPTIM.WARMUP_EPOCH", recorded.get("warmup_epoch", 1),
-        "OPTIM.WARMUP_TYPE", recorded.get("warmup_type", "constant"),
-        "OPTIM.WARMUP_CONS_LR", recorded.get("warmup_cons_lr", 1e-5),
+        *optim(case.recipe),
         *settings,
     ])  # fmt: skip
     template = DATASET_REGISTRY.get(case.meta["cfg"]["DATASET.NAME"]).template
@@ -140,7 +143,7 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
 
     class OnRecordedBatches(trainer):
         def build_data_loader(self) -> None:
-            self.train_loader_x = case.batches
+            self.train_loader_x = case.epoch()
             self.train_loader_u = self.val_loader = self.test_loader = None
             self.num_classes, self.num_source_domains = len(names), 1
             self.lab2cname = dict(enumerate(names))
@@ -152,11 +155,36 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
         (scratch / "release" / model).mkdir(parents=True)
         torch.save({"state_dict": state, "epoch": 1}, scratch / "release" / model / "model.pth.tar-1")
         built.load_model(str(scratch / "release"), epoch=1)
+    for name, method in built.model.draws.items():
+        drawn = iter(case.recorded[f"extra.{name}"])
+        setattr(built.model, method, lambda *_, drawn=drawn: next(drawn))
     return built
 
 
-def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
-    """Largest relative error of each recorded quantity."""
+def optim(recipe: dict[str, Any]) -> list[Any]:
+    """Settings of a recorded trajectory."""
+    per_step = "after every step" in recipe.get("scheduler", "")
+    beta1, beta2 = recipe.get("betas", (0.9, 0.999))
+    return [
+        "OPTIM.NAME", recipe.get("optimizer", "sgd"),
+        "OPTIM.LR", recipe.get("lr", 0.002),
+        "OPTIM.MOMENTUM", recipe.get("momentum", 0.9),
+        "OPTIM.WEIGHT_DECAY", recipe.get("weight_decay", 5e-4),
+        "OPTIM.ADAM_BETA1", beta1,
+        "OPTIM.ADAM_BETA2", beta2,
+        "OPTIM.ADAM_EPS", recipe.get("eps", 1e-8),
+        "OPTIM.LR_SCHEDULER", "cosine",
+        "OPTIM.LR_STEPS", per_step,
+        "OPTIM.LR_FLOOR", recipe.get("eta_min", 0.0),
+        "OPTIM.MAX_EPOCH", 2 if "stage1_steps" in recipe else recipe.get("max_epoch", 1),
+        "OPTIM.WARMUP_EPOCH", -1 if per_step else recipe.get("warmup_epoch", 1),
+        "OPTIM.WARMUP_TYPE", recipe.get("warmup_type", "constant"),
+        "OPTIM.WARMUP_CONS_LR", recipe.get("warmup_cons_lr", 1e-5),
+    ]  # fmt: skip
+
+
+def compare(case: Case, trainer: type, settings: list[Any], tolerance: float) -> dict[str, float]:
+    """Largest relative error of each recorded quantity; rounding where the trajectory's is above ``tolerance``."""
     errors = {}
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         built = build(case, trainer, settings, Path(scratch))
@@ -168,24 +196,28 @@ def compare(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
             return errors
 
         built.set_model_mode("train")
-        built.batch_idx, built.num_batches = 0, len(case.batches)
+        built.batch_idx, built.num_batches = 0, len(case.epoch())
         loss = built.forward_backward(case.batches[0])["loss"]
         errors["loss"] = of_value(torch.as_tensor(loss), case.recorded["train.loss"])
         errors["gradients"] = compare_gradients(case, built.model)
 
-    losses, final = trajectory(case, trainer, settings)
+    losses, rates, final = trajectory(case, trainer, settings)
+    recorded = case.recorded.get("traj.lr_groups", case.recorded["traj.lr"][:, None])
     errors["trajectory"] = max(
-        of_value(losses, case.recorded["traj.loss"]), of_largest(final, case.recorded["traj.logits_final"])
+        of_value(losses, case.recorded["traj.loss"]),
+        of_each(rates, recorded.sort(dim=1).values),
+        of_largest(final, case.recorded["traj.logits_final"]),
     )
-    moved = (trajectory(case, trainer, settings, seed)[1] for seed in (1, 2, 3))
-    errors["rounding"] = max(of_largest(end, final) for end in moved)
+    if errors["trajectory"] > tolerance:
+        moved = (trajectory(case, trainer, settings, seed)[2] for seed in (1, 2, 3))
+        errors["rounding"] = max(of_largest(end, final) for end in moved)
     return errors
 
 
 def trajectory(
     case: Case, trainer: type, settings: list[Any], moved: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Losses of the recorded steps and the logits after them.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the recorded steps the losses and the groups' learning rates, in ascending order, and the logits after them.
 
     With a seed in ``moved`` the parameters start up to a unit of their last place away: where rounding leads to.
     """
@@ -196,9 +228,10 @@ def trajectory(
             for parameter in built.model.parameters():
                 away = 2 * torch.rand(parameter.shape, generator=random) - 1
                 parameter.data *= 1 + torch.finfo(parameter.dtype).eps * away
-        losses, step = [], built.forward_backward
+        losses, rates, step = [], [], built.forward_backward
 
         def record(batch: dict[str, Tensor]) -> dict[str, float]:
+            rates.append(sorted(group["lr"] for group in built.optim.param_groups))
             summary = step(batch)
             losses.append(summary["loss"])
             return summary
@@ -206,7 +239,8 @@ def trajectory(
         built.forward_backward = record
         built.train()
         built.set_model_mode("eval")
-        return torch.tensor(losses).double(), built.model_inference(case.batches[0]["img"])
+        final = built.model_inference(case.batches[0]["img"])
+        return torch.tensor(losses).double(), torch.tensor(rates).double(), final
 
 
 def is_bad(errors: dict[str, float], tolerance: float) -> bool:
@@ -222,11 +256,14 @@ def is_bad(errors: dict[str, float], tolerance: float) -> bool:
 def compare_gradients(case: Case, model: Any) -> float:
     """Largest error of any parameter's gradient, relative to the recorded tensor's largest value."""
     recorded, names = case.gradients(), model.released_names()
+    without = case.meta.get("no_gradient", [])
     worst, compared = 0.0, set()
     for name, parameter in model.named_parameters():
         # Recordings name parameters from the release's whole model, checkpoints from the saved part of it.
         theirs = names.get(name, name)
         theirs = theirs if theirs.partition("[")[0] in recorded else f"prompt_learner.{theirs}"
+        if theirs in without and parameter.grad is None:
+            continue
         whole = recorded.get(theirs.partition("[")[0])
         if whole is None:
             raise ValueError(
@@ -246,6 +283,11 @@ def of_value(ours: Tensor, recorded: Tensor) -> float:
     not carry itself: values below a tenth of the largest count as that."""
     floor = 0.1 * recorded.abs().max()
     return ((ours - recorded).abs() / recorded.abs().clamp(min=floor)).max().item()
+
+
+def of_each(ours: Tensor, recorded: Tensor) -> float:
+    """Largest error relative to each value, however small."""
+    return ((ours - recorded).abs() / recorded.abs()).max().item()
 
 
 def of_largest(ours: Tensor, recorded: Tensor) -> float:
@@ -268,6 +310,7 @@ def find_trainer(case: Case) -> tuple[type, list[Any]] | None:
                 return None
             options = {key.replace(theirs, ours): value for key, value in options.items()}
             options.update({ours + key: value for key, value in release.settings.items()})
+            options.update({ours + key: case.meta[theirs] for theirs, key in release.recorded.items()})
         if hasattr(trainer, "section"):
             options[f"{ours}PREC"] = "fp32"
         return trainer, [part for option in options.items() for part in option]
@@ -298,7 +341,7 @@ def main() -> int:
             without.append(f"{name} ({case.trainer})")
             print(f"{name:<18}{case.trainer:<14}   no trainer yet")
             continue
-        errors = compare(case, *found)
+        errors = compare(case, *found, args.tolerance)
         bad = is_bad(errors, args.tolerance)
         failed += [name] if bad else []
         cells = "".join(

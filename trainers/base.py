@@ -10,13 +10,12 @@ from yacs.config import CfgNode
 import clip
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
-from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import count_num_param
 from foundation.keys import Key, check, declare, one_of
 from foundation.keys.of_all_runs import ALL_RUNS, of
 from foundation.keys.of_dassl import DASSL
 
-from . import captured, processes
+from . import captured, optimisers, processes
 from .checkpoint import find_checkpoint, load_learned, read_checkpoint
 from .class_names import check_prompts
 from .class_texts import draw_classes
@@ -45,11 +44,13 @@ class Release(NamedTuple):
         section: its part of the config, whose keys are called alike here.
         settings: keys of our section that make ours do what it does.
         only: its keys that do not exist here, with the one value that is covered.
+        recorded: what a recording says of it (a constant that had to be changed) -> the key that it is here.
     """
 
     section: str
     settings: dict[str, Any]
     only: dict[str, Any]
+    recorded: dict[str, str] = {}
 
 
 class Classes(NamedTuple):
@@ -131,6 +132,7 @@ class PromptTrainer(TrainerX):
                 f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
             )
         class_chunk(cfg)
+        self.max_epoch = optimisers.epochs(cfg, self.train_loader_x)
         self.class_sample = self._class_sample()
         classes = self.classes()
         check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)
@@ -149,10 +151,11 @@ class PromptTrainer(TrainerX):
         self.optim: Any = None
         self.sched: Any = None
         if count_num_param(self.model):
-            self.optim = build_optimizer(self.model, cfg.OPTIM)
+            self.optim = optimisers.optimizer(cfg, self.model, self.model.groups())
             if self.scaler is not None and self.device.type == "cuda":
                 self.optim = without_waiting(self.optim)
-            self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+            batches = 1 if self.train_loader_x is None else len(self.train_loader_x)
+            self.sched = optimisers.schedule(cfg, self.optim, self.stage_ends(), batches)
         self.register_model(self.model_name, self.model, self.optim, self.sched)
         if self.scores_batches:
             print(
@@ -237,9 +240,17 @@ class PromptTrainer(TrainerX):
             loss, logits = self.captured(self.model.loss, images, labels)
         part, summary = self.of_batch(logits, labels, loss=loss)
         self.model_backward_and_update(loss * part)
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
+        self.end_step()
         return summary
+
+    def end_step(self) -> None:
+        """Move the learning rate, if it is time."""
+        if optimisers.is_per_step(self.cfg) or self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+
+    def stage_ends(self) -> list[int]:
+        """The epoch at which each stage ends, in methods that train in several; OPTIM.LR_STEPS begins anew in each."""
+        return [self.max_epoch]
 
     def of_batch(
         self, logits: Tensor, labels: Tensor, **losses: Tensor
@@ -287,6 +298,10 @@ class PromptTrainer(TrainerX):
         classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
         self.model.class_texts.classes = classes
         return images, clip.send(torch.searchsorted(classes, labels), self.device)
+
+    def before_train(self) -> None:
+        optimisers.check_shots(self.cfg)
+        super().before_train()
 
     def run_epoch(self) -> None:
         with advised(self, training=True):

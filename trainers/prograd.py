@@ -102,8 +102,7 @@ class ProGrad(PromptTrainer):
         for parameter, g_fit, g_keep in zip(parameters, fit, keep):
             parameter.grad = aligned(g_fit, g_keep, self.cfg.LOSS.LAMBDA)
         self.model_update()
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
+        self.end_step()
         return summary
 
 

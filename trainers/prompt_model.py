@@ -12,6 +12,7 @@ from clip import CLIP, TextFeatures, TextPrompts
 from .class_texts import ClassTexts
 from .feature_cache import FeatureCache
 from .matching import Matching
+from .optimisers import Group
 
 #: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
 Prompts = tuple[Tensor | None, Tensor | None]
@@ -40,6 +41,8 @@ class PromptModel(nn.Module):
     released: dict[str, str] = {}
     #: What released checkpoints hold beside that and CLIP, and no one uses.
     released_unused: tuple[str, ...] = ()
+    #: What is drawn at random in a step, by its name in recordings of a release -> the method that draws it.
+    draws: dict[str, str] = {}
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__()
@@ -162,6 +165,10 @@ class PromptModel(nn.Module):
         pairs = "bd,cd->bc" if texts.dim() == 2 else "bd,cbd->bc"
         with torch.autocast(images.device.type, enabled=False):
             return self.clip.logit_scale.exp() * torch.einsum(pairs, unit(images), unit(texts))
+
+    def groups(self) -> list[Group]:
+        """Parameters that learn at rates of their own, each in one group; none, as here: all at OPTIM.LR."""
+        return []
 
     def released_names(self) -> dict[str, str]:
         """Our name -> the release's, for each learnable parameter."""

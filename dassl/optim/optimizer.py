@@ -31,7 +31,7 @@ def build_optimizer(
         TypeError: ``STAGED_LR`` without a module.
     """
     name, lr, weight_decay = optim_cfg.NAME, optim_cfg.LR, optim_cfg.WEIGHT_DECAY
-    betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
+    adam = {"betas": (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2), "eps": optim_cfg.get("ADAM_EPS", 1e-8)}
 
     params: Any = param_groups
     if params is not None:
@@ -43,9 +43,9 @@ def build_optimizer(
         params = model.parameters() if isinstance(model, nn.Module) else model
 
     if name == "adam":
-        return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, betas=betas)
+        return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, **adam)
     if name == "amsgrad":
-        return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, betas=betas, amsgrad=True)
+        return torch.optim.Adam(params, lr=lr, weight_decay=weight_decay, **adam, amsgrad=True)
     if name == "sgd":
         return torch.optim.SGD(
             params,
@@ -64,9 +64,9 @@ def build_optimizer(
             alpha=optim_cfg.RMSPROP_ALPHA,
         )
     if name == "radam":
-        return RAdam(params, lr=lr, weight_decay=weight_decay, betas=betas)
+        return RAdam(params, lr=lr, weight_decay=weight_decay, **adam)
     if name == "adamw":
-        return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, betas=betas)
+        return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, **adam)
     raise ValueError(f'unknown optimiser "{name}" in OPTIM.NAME: choose one of {", ".join(AVAI_OPTIMS)}')
 
 

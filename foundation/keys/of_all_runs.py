@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .key import Key, at_least, one_of, value
+from .key import Key, above, at_least, one_of, value
 
 ALL_RUNS: dict[str, Key] = {
     "DATASET.SUBSAMPLE_CLASSES": Key("all", "which half of the classes", one_of("all", "base", "new")),
@@ -22,6 +22,14 @@ ALL_RUNS: dict[str, Key] = {
     "MODEL.TEXT_CHUNK": Key(0, "classes that are encoded at once; 0: as many as fit", at_least(0)),
     "MODEL.TEXT_MEMORY": Key(
         0.0, "GiB that their activations may take; 0: half of what is free", at_least(0)
+    ),
+    "OPTIM.ADAM_EPS": Key(1e-8, "adam and its like: added to the root of the second moment", above(0)),
+    "OPTIM.LR_STEPS": Key(False, "the learning rate moves with every step: a cosine without warm-up"),
+    "OPTIM.LR_FLOOR": Key(0.0, "LR_STEPS: the learning rate at the end", at_least(0)),
+    "OPTIM.STEPS_PER_SHOT": Key(
+        0,
+        "steps for each of NUM_SHOTS, rounded to whole epochs, in the place of MAX_EPOCH; 0: none",
+        at_least(0),
     ),
     "TRAINER.CLASS_SAMPLE": Key(
         0, "classes that a training step tells apart, its batch's included; 0: all", at_least(0)

@@ -63,8 +63,10 @@ def verdicts(out):
     return {line.split()[0]: line.split()[-1] for line in lines if line.endswith(ends)}
 
 
-def test_every_recorded_case_is_reproduced(root, recordings):
+@pytest.mark.parametrize("folder", ["parity", "parity_newer"])
+def test_every_recorded_case_is_reproduced(folder, root, shared):
     """Exit code 0 where every case has its trainer, else 1 with the names of those that have none."""
+    recordings = shared / folder
     command = [sys.executable, str(root / "tools" / "parity.py"), str(recordings)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ended.stderr == ""
@@ -72,14 +74,14 @@ def test_every_recorded_case_is_reproduced(root, recordings):
     found = verdicts(ended.stdout)
     assert found.keys() == index.keys()
     without = [name for name, verdict in found.items() if verdict == "yet"]
-    assert {verdict for name, verdict in found.items() if name not in without} == {"ok"}
+    assert {verdict for name, verdict in found.items() if name not in without} <= {"ok"}
     assert ended.returncode == (1 if without else 0)
     if without:
         assert "no trainer yet: " + ", ".join(f"{n} ({index[n]['trainer']})" for n in without) in ended.stdout
     for name, *cells in (line.split()[:1] + line.split()[2:7] for line in ended.stdout.splitlines()):
         if found.get(name) == "ok":  # all errors wherever there is something to train
-            assert cells.count("-") == (4 if index[name]["train_loss"] is None else 0)
             *errors, trajectory, _ = cells
+            assert [*errors, trajectory].count("-") == (3 if index[name]["train_loss"] is None else 0)
             assert all(float(error) < 1e-4 for error in errors if error != "-")
             assert trajectory == "-" or float(trajectory) < 5e-4
 
