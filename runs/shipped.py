@@ -9,6 +9,21 @@ from runs import ROOT
 from runs.settings import nearest
 
 CONFIGS = ROOT / "configs"
+#: The data sets that the field compares on, and those that ImageNet's models are also tested on.
+ELEVEN = (
+    "imagenet",
+    "caltech101",
+    "oxford_pets",
+    "stanford_cars",
+    "oxford_flowers",
+    "food101",
+    "fgvc_aircraft",
+    "sun397",
+    "dtd",
+    "eurosat",
+    "ucf101",
+)
+VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 
 
 def trainers() -> list[str]:

@@ -26,11 +26,12 @@ from runs.errors import OneLineParser, clean_errors
 from runs.folder import check_room
 from runs.record import FILE_NAME, read_record
 from tools.launching.estimate import Estimate, duration
-from tools.launching.grid import PROTOCOLS, Grid, check_protocol, expand
+from tools.launching.grid import SOURCE, Grid
 from tools.launching.local import Local, slots, visible_gpus
-from tools.launching.protocols import SOURCE, Run, as_typed
+from tools.launching.run import Run, as_typed
 from tools.launching.state import finished, settings
 from tools.launching.status import Status, name_of
+from tools.protocols import PROTOCOLS, check_protocol, expand
 
 # Settings of a run that are not for the user of a grid, and what to do instead.
 DECIDED_HERE = {
@@ -115,11 +116,11 @@ def all_trainers(args: argparse.Namespace) -> list[str]:
     names = [name for name in shipped.trainers() if not args.config or args.config in shipped.configs(name)]
     if not names:
         raise ValueError(f"no trainer has a config {args.config!r}")
-    if args.protocol not in ("zeroshot", "prompt_length", "overfitting"):
-        return names
-    trained = args.protocol != "zeroshot"
+    wanted = PROTOCOLS[args.protocol].for_learning
     return [
-        name for name in names if shipped.learns(name, args.config or shipped.configs(name)[0]) == trained
+        name
+        for name in names
+        if wanted in (None, shipped.learns(name, args.config or shipped.configs(name)[0]))
     ]
 
 

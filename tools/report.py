@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors
-from tools.reporting.collect import collect, mixtures
+from tools.reporting.collect import collect
+from tools.reporting.contents import all_tables
 from tools.reporting.figures import Picture, all_figures
+from tools.reporting.mixtures import mixtures
 from tools.reporting.page import page
-from tools.reporting.protocol_tables import all_tables
 from tools.reporting.stats import SPREADS
 from tools.reporting.tables import Table, as_csv, as_latex, as_markdown, as_markdown_text, as_text
 

@@ -10,45 +10,34 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs import ROOT
 from runs.errors import clean_errors
-from tools.launching import protocols
-from tools.launching.protocols import SHOTS, SOURCE, Cell, Run, as_typed
+from tools.launching.cell import SHOTS, Cell
+from tools.launching.run import Run, as_typed
 from tools.launching.state import finished
+from tools.protocols import STEPS
 
-# What may follow TRAINER CFG DATASET SEED, in this order; a value where it may be left out.
-ARGUMENTS: dict[str, dict[str, int | str | None]] = {
-    "fewshot": {"SHOTS": SHOTS},
-    "base2new_train": {"SHOTS": SHOTS},
-    "base2new_test": {"SHOTS": SHOTS},
-    "xd_train": {"SHOTS": SHOTS},
-    "xd_test": {"SHOTS": SHOTS, "SOURCE": SOURCE},
-    "dg_test": {"SHOTS": SHOTS, "SOURCE": SOURCE},
-    "prompt_length": {"N_CTX": None, "SHOTS": SHOTS},
-    "overfitting": {"SHOTS": SHOTS},
-    "zeroshot": {},
-}
+FIRST = ("TRAINER", "CFG", "DATASET", "SEED")
 
 
 def runs_of(step: str, words: list[str]) -> list[Run]:
     """The runs of `step` for the arguments `words`; ValueError for a wrong or missing one."""
-    if step not in ARGUMENTS:
-        raise ValueError(f"step {step!r} is unknown, choose from: {', '.join(ARGUMENTS)}")
-    wanted: dict[str, int | str | None] = {"TRAINER": None, "CFG": None, "DATASET": None, "SEED": None}
-    wanted |= ARGUMENTS[step]
+    if step not in STEPS:
+        raise ValueError(f"step {step!r} is unknown, choose from: {', '.join(STEPS)}")
+    more = STEPS[step].words
     given: dict[str, str] = {}
     rest = list(words)
-    for name in wanted:
+    for name in (*FIRST, *more):
         # Settings begin at the first word like OPTIM.LR; of the four that every step has, none is like that.
-        if not rest or (name not in ("TRAINER", "CFG", "DATASET", "SEED") and re.match(r"[A-Z]", rest[0])):
+        if not rest or (name in more and re.match(r"[A-Z]", rest[0])):
             break
         given[name] = rest.pop(0)
-    missing = [name for name, value in wanted.items() if value is None and name not in given]
+    needed = (*FIRST, *(name for name, value in more.items() if value is int))
+    missing = [name for name in needed if name not in given]
     if missing:
         raise ValueError(f"usage: {usage(step)} ({', '.join(missing)} missing)")
     if len(rest) % 2:
@@ -62,17 +51,17 @@ def runs_of(step: str, words: list[str]) -> list[Run]:
         _number("SHOTS", given.get("SHOTS", SHOTS)),
         tuple(rest),
     )
-    if step in ("xd_test", "dg_test"):
-        return protocols.transfer_test(cell, given.get("SOURCE", SOURCE), step)
-    if step == "prompt_length":
-        return protocols.prompt_length(cell, _number("N_CTX", given["N_CTX"]))
-    function: Callable[[Cell], list[Run]] = getattr(protocols, step)
-    return function(cell)
+    further = {
+        name.lower(): given[name] if isinstance(value, str) else _number(name, given[name])
+        for name, value in more.items()
+        if name in given and name != "SHOTS"
+    }
+    return STEPS[step].runs(cell, **further)
 
 
 def usage(step: str) -> str:
     """How a step's script is called."""
-    optional = " ".join(name if value is None else f"[{name}]" for name, value in ARGUMENTS[step].items())
+    optional = " ".join(name if value is int else f"[{name}]" for name, value in STEPS[step].words.items())
     return " ".join(f"scripts/{step}.sh TRAINER CFG DATASET SEED {optional} [KEY VALUE ...]".split())
 
 
@@ -90,7 +79,7 @@ def folder_of(variable: str, default: str) -> Path:
 def main() -> None:
     """Run the runs of a step one after the other; the first that fails ends it with its exit code."""
     if len(sys.argv) < 2:
-        raise ValueError(f"which step? One of: {', '.join(ARGUMENTS)}")
+        raise ValueError(f"which step? One of: {', '.join(STEPS)}")
     data, output = folder_of("DATA", "data"), folder_of("OUTPUT", "output")
     for run in runs_of(sys.argv[1], sys.argv[2:]):
         again = dict(zip(run.settings[::2], run.settings[1::2])).get("TRAIN.OVERWRITE") == "True"

@@ -8,7 +8,7 @@ from typing import Any
 
 from runs import shipped
 from runs.record import SCHEMA, write_record
-from tools.launching.protocols import Run
+from tools.launching.run import Run
 
 _seconds = itertools.count()  # each record is a second later than the one before it
 

@@ -6,8 +6,8 @@ import torch
 from runs.errors import clean_errors
 from tests.tools.outputs import leave
 from tools import compare
-from tools.launching import protocols
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.few_shot import fewshot
 
 
 def metrics(**accuracies):
@@ -18,8 +18,8 @@ def metrics(**accuracies):
 
 @pytest.fixture
 def runs(tmp_path):
-    a = protocols.fewshot(Cell("CoOp", "mini", "dtd", 1, settings=("OPTIM.LR", "0.1")))[0]
-    b = protocols.fewshot(Cell("MMTPA", "mini", "dtd", 1, settings=("OPTIM.LR", "0.2")))[0]
+    a = fewshot(Cell("CoOp", "mini", "dtd", 1, settings=("OPTIM.LR", "0.1")))[0]
+    b = fewshot(Cell("MMTPA", "mini", "dtd", 1, settings=("OPTIM.LR", "0.2")))[0]
     first = leave(tmp_path, a, 60.0, metrics=metrics(cat=90.0, dog=50.0, owl=40.0, yak=1.0))
     changes = {"trainable_parameters": 9000, "few_shot_hash": "d2"}
     second = leave(tmp_path, b, 60.0, metrics=metrics(dog=80.0, cat=60.0, owl=40.0, emu=1.0), **changes)
@@ -54,7 +54,7 @@ def test_the_largest_changes_come_first(tmp_path, monkeypatch, capsys):
     folders = []
     for seed, sign in ((1, 0), (2, 1)):
         accuracies = {f"c{i}": 50.0 + sign * i for i in range(-5, 6)}
-        cell = protocols.fewshot(Cell("CoOp", "mini", "dtd", seed))[0]
+        cell = fewshot(Cell("CoOp", "mini", "dtd", seed))[0]
         folders.append(leave(tmp_path, cell, 50.0, metrics=metrics(**accuracies)).parent)
     out = run(monkeypatch, capsys, *folders, "--classes", 2)
     gains, losses = out.partition("\nGains\n")[2].split("\nLosses\n")

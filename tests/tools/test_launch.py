@@ -13,8 +13,8 @@ import torch
 from tests.interruption import at_touch
 from tests.tools.outputs import leave
 from tools import launch
-from tools.launching import protocols
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.base_to_new import base_runs, new_runs
 
 KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
 # At which touch of its folder, at most, a run is killed. Beginning takes 12, each epoch two at least, so no
@@ -146,7 +146,7 @@ def test_a_folder_with_something_else_is_listed_and_left_alone(start, tmp_path):
 def test_runs_of_other_settings_are_named_and_neither_used_nor_overwritten(start, tmp_path):
     """A smoke test's remains, both of the model and of its test; the rest of the grid goes on."""
     cell = Cell("CoOp", "mini", "shapes", 1, 1, ("OPTIM.MAX_EPOCH", "2"))
-    runs = [*protocols.base2new_train(cell), *protocols.base2new_test(cell)]
+    runs = [*base_runs(cell), *new_runs(cell)]
     paths = [leave(tmp_path / "out", run, 60.0, backbone="mini") for run in runs]
     before = [path.read_bytes() for path in paths]
     code, out, err = ended(start(tmp_path / "out", "base2new", datasets=("shapes", "handwritten_digits")))

@@ -6,8 +6,8 @@ import pytest
 from runs.errors import clean_errors
 from tests.tools.outputs import leave
 from tools import parse_test_res
-from tools.launching import protocols
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.few_shot import fewshot
 
 LOG = (Path(__file__).with_name("samples") / "coop_train.log").read_text()
 
@@ -73,8 +73,8 @@ def test_logs_of_tests_alone(logs, monkeypatch, capsys):
 
 def test_records_go_before_logs(logs, monkeypatch, capsys):
     for seed, accuracy in ((1, 70.125), (2, 70.125), (3, 70.125)):
-        fewshot = protocols.fewshot(Cell("CoOp", "mini", "dtd", seed))[0]
-        leave(logs / f"seed{seed}", fewshot, accuracy).rename(logs / f"seed{seed}" / "result.json")
+        found = fewshot(Cell("CoOp", "mini", "dtd", seed))[0]
+        leave(logs / f"seed{seed}", found, accuracy).rename(logs / f"seed{seed}" / "result.json")
     out = run(monkeypatch, capsys, logs)
     assert f"file: {logs}/seed1/result.json. accuracy: 70.12%. error: 29.88%. \n" in out
     assert "* accuracy: 70.12% +- 0.00%" in out

@@ -9,12 +9,14 @@ import sys
 import pytest
 
 from runs.errors import clean_errors
+from runs.shipped import ELEVEN
 from tests.tools.browser import Page, in_a_browser, in_browser, luminance
 from tests.tools.outputs import leave
 from tools import report
-from tools.launching import protocols
-from tools.launching.grid import ELEVEN
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.base_to_new import base_runs
+from tools.protocols.few_shot import fewshot
+from tools.protocols.transfer import target_runs
 
 # Run in the page after its own script. Sorts the first table by its last column twice, tells the rows' order.
 CLICKS = """
@@ -48,7 +50,7 @@ document.title = [...document.querySelectorAll("table")].map(table =>
 def output(tmp_path):
     accuracies = {("CoOp", 1): 60, ("CoOp", 4): 65, ("MMTPA", 1): 70, ("MMTPA", 4): 64, ("MaPLe", 1): 50}
     for (trainer, shots), accuracy in accuracies.items():
-        run = protocols.fewshot(Cell(trainer, "mini", "dtd", 1, shots))[0]
+        run = fewshot(Cell(trainer, "mini", "dtd", 1, shots))[0]
         leave(tmp_path / "out", run, float(accuracy), backbone="mini <&>")
     return tmp_path / "out"
 
@@ -79,7 +81,7 @@ def test_it_prints_and_writes_every_form(output, monkeypatch, capsys):
 
 
 def test_warnings_are_printed_and_stand_in_the_report(output, monkeypatch, capsys):
-    run = protocols.fewshot(Cell("PLOT", "mini", "dtd", 1, 1))[0]
+    run = fewshot(Cell("PLOT", "mini", "dtd", 1, 1))[0]
     leave(output, run, 55.0, versions={"commit": "other"}, backbone="mini <&>")
     run_report(monkeypatch, output, "--to", output / "elsewhere")
     assert "warning: runs of different code are mixed" in capsys.readouterr().err
@@ -89,7 +91,7 @@ def test_warnings_are_printed_and_stand_in_the_report(output, monkeypatch, capsy
 
 def test_a_report_takes_the_place_of_the_earlier_one_and_of_nothing_else(output, tmp_path, monkeypatch):
     folder = tmp_path / "report"
-    run = protocols.base2new_train(Cell("CoOp", "mini", "dtd", 1))[0]
+    run = base_runs(Cell("CoOp", "mini", "dtd", 1))[0]
     leave(output, run, 60.0, backbone="mini <&>")
     run_report(monkeypatch, output, "--to", folder)
     (folder / "README.md").write_text("mine")
@@ -147,7 +149,7 @@ def test_sorting_in_a_browser(output, tmp_path, monkeypatch):
     for trainer, accuracy in (("CoOp", 30.0), ("MMTPA", 90.0)):
         leave(
             output,
-            protocols.fewshot(Cell(trainer, "mini", "eurosat", 1, 4))[0],
+            fewshot(Cell(trainer, "mini", "eurosat", 1, 4))[0],
             accuracy,
             backbone="mini <&>",
         )
@@ -174,10 +176,10 @@ def wide(tmp_path):
                 settings = ("OPTIM.LR", rate, "TRAINER.COOP.CTX_INIT", f"a <b>photo</b> & more of {rate}")
                 out = tmp_path / "out" / str(number)
                 source = Cell(trainer, "vit_b16", "imagenet", seed, settings=settings)
-                leave(out, protocols.xd_train(source)[0], 70.0 + seed)
+                leave(out, fewshot(source)[0], 70.0 + seed)
                 for dataset in ELEVEN[1:]:
                     target = Cell(trainer, "vit_b16", dataset, seed, settings=settings)
-                    leave(out, protocols.transfer_test(target)[0], 50.0 + seed + number)
+                    leave(out, target_runs(target)[0], 50.0 + seed + number)
     return tmp_path / "out"
 
 

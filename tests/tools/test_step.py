@@ -7,7 +7,8 @@ import pytest
 
 from runs.record import read_record
 from tools import step
-from tools.step import ARGUMENTS, runs_of, usage
+from tools.protocols import STEPS
+from tools.step import runs_of, usage
 
 FIRST = ["CoOp", "mini", "shapes", "1"]
 
@@ -26,7 +27,7 @@ def test_shots_and_settings_follow_the_four():
 @pytest.mark.parametrize(
     ("step", "words", "message"),
     [
-        ("train", FIRST, "step 'train' is unknown, choose from: fewshot, base2new_train"),
+        ("train", FIRST, "step 'train' is unknown, choose from: base2new_train, base2new_test, fewshot"),
         (
             "fewshot",
             FIRST[:2],
@@ -46,7 +47,7 @@ def test_wrong_arguments_are_named(step, words, message):
 
 
 def test_every_step_has_a_script_that_says_how_it_is_called(root):
-    for name in ARGUMENTS:
+    for name in STEPS:
         script = (root / "scripts" / f"{name}.sh").read_text()
         assert usage(name).replace("[SHOTS] [SOURCE]", "[SHOTS [SOURCE]]") in script
         assert f'step.py" {name} ' in script

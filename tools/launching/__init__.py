@@ -1,1 +1,1 @@
-"""Parts of tools/launch.py: the runs of a protocol, and where and how they are executed."""
+"""Parts of tools/launch.py: the runs of a grid, and where and how they are executed."""

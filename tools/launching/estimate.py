@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from runs import shipped
-from tools.launching.protocols import Run
+from tools.launching.run import Run
 
 # Loading the libraries, before a record's clock starts; measured anew with every run that ends here.
 STARTUP_SECONDS = 5.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runs.errors import one_line
 from tools.launching.process import WRONG_INPUT, RunProcess
-from tools.launching.protocols import Run
+from tools.launching.run import Run
 from tools.launching.state import finished
 from tools.launching.status import Status
 

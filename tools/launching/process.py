@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runs import ROOT
-from tools.launching.protocols import Run, as_typed
+from tools.launching.run import Run, as_typed
 from tools.launching.state import finished
 
 CONSOLE = "console.txt"

@@ -15,7 +15,7 @@ from typing import Any
 from runs import ROOT
 from tools.launching.local import THREADS
 from tools.launching.process import WRONG_INPUT, RunProcess
-from tools.launching.protocols import Run
+from tools.launching.run import Run
 from tools.launching.state import finished
 from tools.launching.status import Status
 

@@ -9,7 +9,7 @@ from foundation import identity
 from foundation.errors import WrongInput
 from runs import shipped
 from runs.record import FILE_NAME, about_model, other_run, read_record
-from tools.launching.protocols import Run, shown
+from tools.launching.run import Run, shown
 
 
 def finished(run: Run, output: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tools.launching.estimate import Estimate, duration, recorded_seconds
-from tools.launching.protocols import Run
+from tools.launching.run import Run
 
 SECONDS_BETWEEN = 1.0
 SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
@@ -15,13 +15,11 @@ SECONDS_BETWEEN_LINES = 60.0  # where there is no terminal
 
 def name_of(run: Run) -> str:
     """A run in a few words."""
-    length = run.folder.partition("nctx")[2].partition("/")[0]
     words = [run.step, f"{run.trainer}/{run.config}", run.dataset]
     words += [] if run.step == "zeroshot" else [f"{run.shots} shots"]
     words += [f"seed {run.seed}"]
-    words += [f"n {length}"] if length else []
-    words += ["" if run.load_epoch is None else f"epoch {run.load_epoch} {run.settings[3]}"]
-    return " ".join(words).strip()
+    words += [run.remark] if run.remark else []
+    return " ".join(words)
 
 
 class Status:

@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tools.reporting.collect import Result
-from tools.reporting.stats import harmonic_mean, spread
+from tools.reporting.result import Result
+from tools.reporting.selection import Group
+from tools.reporting.stats import SPREADS, harmonic_mean, spread
 from tools.reporting.tables import Value
 
+AVERAGE = "Average"  # a section of a table, a panel of a figure
 BySeed = dict[int, float]
 
 
@@ -87,3 +89,11 @@ def accuracies(results: Iterable[Result]) -> dict[str, BySeed]:
     for result in results:
         found[result.dataset][result.seed] = result.accuracy
     return dict(found)
+
+
+def notes_of(group: Group, scope: Scope, results: list[Result], *more: str) -> tuple[str, ...]:
+    """What stands below every table."""
+    seeds = sorted(scope.seeds)
+    said = "accuracy in percent" + (f"; mean of {len(seeds)} seed{'s' * (len(seeds) > 1)}" if seeds else "")
+    said += f" ± {SPREADS[scope.spread]}" if len(seeds) > 1 else ""
+    return (said, *more, *group.notes(results))

@@ -1,11 +1,11 @@
-"""The figures of a report: accuracy over shots, prompt length and epochs as curves, all else as dots.
+"""Charts as figures, drawn by Matplotlib.
 
 Dots and not bars: bars must begin at zero, where methods a point apart look alike.
 """
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -16,18 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tools.reporting.collect import Result
-from tools.reporting.protocol_tables import AVERAGE, base_to_new, over
-from tools.reporting.selection import (
-    Group,
-    few_shot_results,
-    groups,
-    in_words,
-    labels,
-    of_protocol,
-    ordered_methods,
-    with_shots,
-)
+from tools.reporting.averages import AVERAGE
+from tools.reporting.charts import DotsChart, Line, LinesChart
+from tools.reporting.contents import all_charts
+from tools.reporting.result import Result
+from tools.reporting.selection import ordered_methods
 from tools.reporting.tables import Value
 
 matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $
@@ -55,38 +48,12 @@ class Picture:
     figure: Figure
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One line of a panel: a method on a data set."""
-
-    label: str
-    method: str
-    points: dict[int, Value]
-    dashed: bool = False
-
-    @property
-    def numbers(self) -> list[float]:
-        """What is drawn: where an average is not complete the line is interrupted."""
-        return [math.nan if value.number is None else value.number for value in self.points.values()]
-
-    @property
-    def incomplete(self) -> bool:
-        return any(value.remark for value in self.points.values())
-
-
 def all_figures(results: list[Result], spread: str) -> Iterator[Picture]:
     """Every figure that there are results for."""
-    grouped = groups(results)
-    for group, chosen in grouped:
-        style = styles(results)
-        for picture in [
-            *_base_to_new(group, chosen, spread, style),
-            *_few_shot(group, chosen, spread, style),
-            *_prompt_length(group, chosen, spread, style),
-            *_overfitting(group, chosen, spread, style),
-        ]:
-            picture.name += f"_{group.ending}" if len(grouped) > 1 else ""
-            yield picture
+    style = styles(results)
+    for chart in all_charts(results, spread):
+        figure = _of_lines(chart, style) if isinstance(chart, LinesChart) else _of_dots(chart, style)
+        yield Picture(chart.name, chart.title, figure)
 
 
 Style = dict[str, dict[str, Any]]
@@ -108,117 +75,33 @@ def styles(results: list[Result]) -> Style:
     }
 
 
-def _few_shot(group: Group, results: list[Result], spread: str, style: Style) -> Iterator[Picture]:
-    chosen = few_shot_results(results)
-    if not chosen:
-        return
-    if len({result.shots for result in chosen if result.learns}) < 2:
-        yield _one_number_of_shots(group, chosen, spread, style)
-        return
-    title = f"Accuracy over shots, {group}"
-    curves = _curves(chosen, lambda r: r.shots, spread)
-    yield Picture("fewshot", title, _panels(curves, title, "training images per class", group, chosen, style))
-
-
-def _one_number_of_shots(group: Group, results: list[Result], spread: str, style: Style) -> Picture:
-    """Dots, where there is no curve to draw."""
-    scope, places, values = over(results, lambda r: r.shots, spread)
-    named = labels(results)
-    panels = [AVERAGE, *scope.datasets] if len(scope.datasets) > 1 else list(scope.datasets)
-    rows = [
-        Dots(
-            named[method] + ("" if learns or not places[-1] else " (no shots)"),
-            method,
-            [
-                next((values[name, method, at] for at in places if (name, method, at) in values), Value())
-                for name in panels
-            ],
-        )
-        for method, learns in ordered_methods(results)
-    ]
-    title = f"Accuracy with {in_words(places[-1])}, {group}"
-    return Picture("fewshot", title, _dots(rows, panels, title, group, results, style))
-
-
-def _prompt_length(group: Group, results: list[Result], spread: str, style: Style) -> Iterator[Picture]:
-    for shots, chosen in with_shots(of_protocol(results, "prompt_length")):
-        title = f"Accuracy over prompt length, {in_words(shots)}, {group}"
-        curves = _curves(chosen, lambda r: r.length, spread)
-        figure = _panels(curves, title, "context tokens", group, chosen, style)
-        yield Picture(f"prompt_length_{shots}shots", title, figure)
-
-
-def _overfitting(group: Group, results: list[Result], spread: str, style: Style) -> Iterator[Picture]:
-    for shots, chosen in with_shots(of_protocol(results, "overfitting")):
-        title = f"Accuracy over epochs on base (solid) and new classes (dashed), {in_words(shots)}, {group}"
-        panels: dict[str, list[Curve]] = {}
-        for subset in ("base", "new"):
-            of_subset = [result for result in chosen if result.subset == subset]
-            found = _curves(of_subset, lambda r: r.epoch, spread, subset)
-            for panel, curves in found.items():
-                panels.setdefault(panel, []).extend(curves)
-        figure = _panels(panels, title, "epoch", group, chosen, style)
-        yield Picture(f"overfitting_{shots}shots", title, figure)
-
-
-def _curves(
-    results: list[Result], place: Callable[[Result], int], spread: str, subset: str = ""
-) -> dict[str, list[Curve]]:
-    """The curves of each data set, and their average first where there is more than one."""
-    if not results:
-        return {}
-    scope, places, values = over(results, place, spread)
-    names = (AVERAGE, *scope.datasets) if len(scope.datasets) > 1 else scope.datasets
-    named = labels(results)
-    return {
-        name: [
-            Curve(
-                f"{named[method]}, {subset}" if subset else named[method],
-                method,
-                {at: values[name, method, at] for at in places if (name, method, at) in values},
-                dashed=subset == "new",
-            )
-            for method, _ in ordered_methods(results)
-        ]
-        for name in names
-    }
-
-
-def _panels(
-    panels: dict[str, list[Curve]],
-    title: str,
-    label: str,
-    group: Group,
-    results: list[Result],
-    style: Style,
-) -> Figure:
+def _of_lines(chart: LinesChart, style: Style) -> Figure:
     """One panel for each data set, one line with its spread for each method; a single point is a star."""
+    panels = chart.panels
     across = min(PANELS_IN_A_ROW, len(panels))
     down = math.ceil(len(panels) / across)
-    shown = {
-        c.label: textwrap.fill(c.label, LETTERS_IN_A_LABEL) for curves in panels.values() for c in curves
-    }
+    shown = {one.label: textwrap.fill(one.label, LETTERS_IN_A_LABEL) for of in panels.values() for one in of}
     longest = max(len(line) for text in shown.values() for line in text.splitlines())
     width = max(5.0, 3.4 * across)
     columns = max(1, min(2 * across, len(shown), int(width / (LETTER * longest + 0.5))))
-    lines = sum(
+    high = sum(
         sorted((text.count("\n") + 1 for text in shown.values()), reverse=True)[
             : math.ceil(len(shown) / columns)
         ]
     )
-    figure = Figure(figsize=(width, 2.7 * down + 0.7 + LINE * lines), layout="constrained")
+    figure = Figure(figsize=(width, 2.7 * down + 0.7 + LINE * high), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     handles: dict[str, Any] = {}
-    for axes, (name, curves) in zip(grid.flat, panels.items()):
-        _draw(axes, curves, style, handles)
+    for axes, (name, lines) in zip(grid.flat, panels.items()):
+        _fill(axes, lines, style, handles)
         axes.set_title(name, fontsize=10, fontweight="bold" if name == AVERAGE else "normal")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel(label, fontsize=9)
+        axes.set_xlabel(chart.label, fontsize=9)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    figure.supylabel(group.accuracy, fontsize=10)
-    _entitle(figure, title, group, results)
+    figure.supylabel(chart.accuracy, fontsize=10)
+    _entitle(figure, chart.title, chart.notes)
     figure.legend(
         list(handles.values()),
         [shown[name] for name in handles],
@@ -230,46 +113,46 @@ def _panels(
     return figure
 
 
-def _entitle(figure: Figure, title: str, group: Group, results: list[Result]) -> None:
+def _entitle(figure: Figure, title: str, notes: Sequence[str]) -> None:
     """Put the title on top, in as many lines as the figure's width asks for, and what must be said below it."""
-    lines = [title, *(f"({note})" for note in group.notes(results))]
+    lines = [title, *(f"({note})" for note in notes)]
     width = int(figure.get_figwidth() * LETTERS_IN_AN_INCH)
     text = "\n".join(textwrap.fill(line, width) for line in lines)
     figure.set_figheight(figure.get_figheight() + LINE * text.count("\n"))
     figure.suptitle(text, fontsize=11)
 
 
-def _draw(axes: Axes, curves: list[Curve], style: Style, handles: dict[str, Any]) -> None:
-    """Draw the curves of a panel, and say in words what is not in it: far out, or not complete."""
-    drawn = [curve for curve in curves if not all(map(math.isnan, curve.numbers))]
-    limits, out = _limits({curve.label: list(curve.points.values()) for curve in drawn})
-    places = sorted({at for curve in curves for at in curve.points})
-    for curve in drawn:
-        own = dict(style[curve.method])
-        if list(curve.points) == [0]:
+def _fill(axes: Axes, lines: Sequence[Line], style: Style, handles: dict[str, Any]) -> None:
+    """Draw the lines of a panel, and say in words what is not in it: far out, or not complete."""
+    drawn = [line for line in lines if not all(map(math.isnan, line.numbers))]
+    limits, out = _limits({line.label: list(line.points.values()) for line in drawn})
+    places = sorted({at for line in lines for at in line.points})
+    for line in drawn:
+        own = dict(style[line.method])
+        if list(line.points) == [0]:
             own |= {"marker": "*", "markersize": 9}
-        line = axes.errorbar(
-            list(curve.points),
-            curve.numbers,
-            yerr=[value.spread or math.nan for value in curve.points.values()],
-            linestyle="--" if curve.dashed else "-",
+        bar = axes.errorbar(
+            list(line.points),
+            line.numbers,
+            yerr=[value.spread or math.nan for value in line.points.values()],
+            linestyle="--" if line.dashed else "-",
             **{"linewidth": 1.3, "capsize": 2, "markersize": 4, **own},
         )
-        handles.setdefault(curve.label, line)
+        handles.setdefault(line.label, bar)
     if out:
         axes.set_ylim(*limits)
     if len(places) <= MOST_TICKS:
         axes.set_xticks(places)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS, integer=True))
-    incomplete = dict.fromkeys(curve.method for curve in curves if curve.incomplete)
+    incomplete = dict.fromkeys(line.method for line in lines if line.incomplete)
     said = [f"{'↓' if low else '↑'} {name} {_range(numbers)}" for name, (numbers, low) in sorted(out.items())]
     if incomplete:
-        names = {curve.method: curve.label for curve in reversed(curves)}
+        names = {line.method: line.label for line in reversed(lines)}
         said.append("incomplete: " + ", ".join(names[method].removesuffix(", base") for method in incomplete))
     if said:
-        text = "\n".join(textwrap.fill(line, LETTERS_IN_A_LABEL) for line in said)
-        low, high = axes.get_ylim()  # leave room for what is said below the curves
+        text = "\n".join(textwrap.fill(words, LETTERS_IN_A_LABEL) for words in said)
+        low, high = axes.get_ylim()  # leave room for what is said below the lines
         share = 0.075 * (text.count("\n") + 1)
         axes.set_ylim(low - (high - low) * share / (1 - share), high)
         axes.text(0.02, 0.02, text, transform=axes.transAxes, fontsize=7, color="firebrick", va="bottom")
@@ -310,41 +193,9 @@ def _range(numbers: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-@dataclass(frozen=True)
-class Dots:
-    """A method's row of dots: a value for each panel."""
-
-    label: str
-    method: str
-    values: list[Value]
-
-
-def _base_to_new(group: Group, results: list[Result], spread: str, style: Style) -> Iterator[Picture]:
-    """The averages of the table."""
-    tables = base_to_new(group, results, spread)
-    for table, (_, chosen) in zip(tables, with_shots(of_protocol(results, "base", "new"))):
-        methods = {label: method for method, label in labels(chosen).items()}
-        rows = [
-            Dots(row.label, methods[row.label], list(row.values))
-            for row in table.rows
-            if row.section == AVERAGE and not row.published
-        ]
-        if all(row.values[-1].number is None for row in rows):
-            continue
-        of = len({result.dataset for result in chosen})
-        title = f"{table.title}: average of {of} data sets" if of > 1 else table.title
-        yield Picture(table.name, table.title, _dots(rows, table.columns, title, group, chosen, style))
-
-
-def _dots(
-    rows: list[Dots],
-    panels: Sequence[str],
-    title: str,
-    group: Group,
-    results: list[Result],
-    style: Style,
-) -> Figure:
+def _of_dots(chart: DotsChart, style: Style) -> Figure:
     """A panel for each value, a line for each method; what is far out stands at the edge, what is missing as words."""
+    rows, panels = chart.rows, chart.panels
     shown = [textwrap.fill(row.label, LETTERS_IN_A_LABEL) for row in rows]
     beside = LETTER * max(len(line) for text in shown for line in text.splitlines())
     across = min(PANELS_IN_A_ROW, len(panels))
@@ -401,6 +252,6 @@ def _dots(
     grid[0, 0].set_ylim(len(rows) - 0.4, -0.6)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    figure.supxlabel(group.accuracy, fontsize=10)
-    _entitle(figure, title, group, results)
+    figure.supxlabel(chart.accuracy, fontsize=10)
+    _entitle(figure, chart.heading or chart.title, chart.notes)
     return figure

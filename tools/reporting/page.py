@@ -6,8 +6,8 @@ import io
 import re
 from collections.abc import Sequence
 
+from tools.reporting.averages import AVERAGE
 from tools.reporting.figures import Picture
-from tools.reporting.protocol_tables import AVERAGE
 from tools.reporting.tables import Table, Value
 
 _STYLE = """

@@ -1,6 +1,9 @@
 """Results that the papers' authors published (ViT-B/16, 16 shots), in percent, and where they can be read."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from tools.reporting.tables import Row, Value
 
 BACKBONE = "ViT-B/16"
 SHOTS = 16
@@ -69,3 +72,10 @@ DOMAINS = [
     Published("CoCoOp", "HPT README", (71.02, 64.07, 48.75, 50.63, 76.18, 59.90)),
     Published("MaPLe", "HPT README", (70.72, 64.07, 49.15, 50.90, 76.98, 60.26)),
 ]
+
+
+def rows(section: str, published: Iterable[Published]) -> list[Row]:
+    """Published results as rows of a table."""
+    return [
+        Row(section, row.method, tuple(map(Value, row.values)), published=row.source) for row in published
+    ]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runs import shipped
-from tools.launching.grid import ELEVEN, VARIANTS
-from tools.reporting.collect import Result, method_name
+from runs.shipped import ELEVEN, VARIANTS
+from tools.reporting.result import Result, method_name
 
 # A bundled model's figures must never be taken for the method's.
 TOY = {"mini"}

@@ -1,4 +1,4 @@
-"""What is computed from accuracies: means with their spread over seeds, harmonic means, paired comparisons."""
+"""What is computed from accuracies: means with their spread over seeds, harmonic means, paired differences."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ FEWEST_FOR_INTERVAL = 3
 FEWEST_FOR_P = 6
 
 
-class Comparison(NamedTuple):
+class PairedDifference(NamedTuple):
     """Two methods on the same data sets, which are the unit: pairs of one data set are not independent.
 
     Attributes:
@@ -59,14 +59,14 @@ class Comparison(NamedTuple):
     pairs: int
 
 
-def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> Comparison:
-    """Compare paired accuracies; `groups` names the data set of each pair. ValueError without any pair."""
+def paired_difference(a: Sequence[float], b: Sequence[float], groups: Sequence[str]) -> PairedDifference:
+    """a - b of paired accuracies; `groups` names the data set of each pair. ValueError without any pair."""
     if not len(a) == len(b) == len(groups) or not a:
         raise ValueError(f"{len(a)} and {len(b)} accuracies: pairs are needed")
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
     names = np.asarray(groups)
     means = np.array([differences[names == name].mean() for name in dict.fromkeys(groups)])
-    return Comparison(
+    return PairedDifference(
         float(means.mean()),
         float(half_widths(means)) if len(means) >= FEWEST_FOR_INTERVAL else None,
         float(signed_rank_p(means)) if len(means) >= FEWEST_FOR_P else None,

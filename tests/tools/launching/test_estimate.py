@@ -1,8 +1,9 @@
 import pytest
 
-from tools.launching import protocols
+from tools.launching.cell import Cell
 from tools.launching.estimate import STARTUP_SECONDS, Estimate, duration
-from tools.launching.protocols import Cell
+from tools.protocols.base_to_new import new_runs
+from tools.protocols.few_shot import fewshot
 
 
 def record(seconds, dataset="DescribableTextures", shots=16, trainer="CoOp", kind="train"):
@@ -11,7 +12,7 @@ def record(seconds, dataset="DescribableTextures", shots=16, trainer="CoOp", kin
 
 
 def run(dataset="dtd", shots=16):
-    return protocols.fewshot(Cell("CoOp", "mini", dataset, 1, shots))[0]
+    return fewshot(Cell("CoOp", "mini", dataset, 1, shots))[0]
 
 
 def test_the_most_alike_earlier_runs_count():
@@ -19,7 +20,7 @@ def test_the_most_alike_earlier_runs_count():
     assert estimate.seconds(run()) == 30 + STARTUP_SECONDS
     assert estimate.seconds(run(shots=1)) == 4 + STARTUP_SECONDS
     assert estimate.seconds(run("ucf101")) == 30 + STARTUP_SECONDS  # the median of all five
-    assert estimate.seconds(protocols.base2new_test(Cell("CoOp", "mini", "dtd", 1))[0]) is None
+    assert estimate.seconds(new_runs(Cell("CoOp", "mini", "dtd", 1))[0]) is None
 
 
 def test_the_start_of_the_processes_is_measured():
@@ -30,7 +31,7 @@ def test_the_start_of_the_processes_is_measured():
 
 def test_the_total_is_shared_among_those_at_work():
     estimate = Estimate([record(10 - STARTUP_SECONDS)])
-    test = protocols.base2new_test(Cell("CoOp", "mini", "dtd", 1))[0]
+    test = new_runs(Cell("CoOp", "mini", "dtd", 1))[0]
     assert estimate.total([run(), run(), run(), test], 2) == (15.0, 1)
     assert estimate.total([run()], 8) == (10.0, 0)
 

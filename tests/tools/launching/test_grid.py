@@ -1,9 +1,11 @@
 import pytest
 
 from runs import shipped
-from tools.launching.grid import ELEVEN, PROTOCOLS, VARIANTS, Grid, expand
+from runs.shipped import ELEVEN, VARIANTS
+from tools.launching.grid import Grid
 from tools.launching.published_configs import CHOICES, Choice
 from tools.launching.state import setting
+from tools.protocols import PROTOCOLS, expand
 
 
 def grid(protocol, *trainers, **changes):
@@ -126,7 +128,7 @@ def test_published_data_sets_exist():
 
 
 def test_wrong_grids_are_named():
-    with pytest.raises(ValueError, match="protocol 'few' is unknown, choose from: fewshot, zeroshot"):
+    with pytest.raises(ValueError, match="protocol 'few' is unknown, choose from: base2new, fewshot"):
         expand(grid("few"))
     with pytest.raises(ValueError, match="the grid is empty"):
         expand(grid("fewshot", seeds=()))

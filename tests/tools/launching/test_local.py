@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from tests.tools.outputs import leave
-from tools.launching import protocols
+from tools.launching.cell import Cell
 from tools.launching.estimate import Estimate
 from tools.launching.local import Local, slots, visible_gpus
 from tools.launching.process import RunProcess
-from tools.launching.protocols import Cell
 from tools.launching.status import Status
+from tools.protocols.few_shot import fewshot
 
 BROKEN = Cell("CoOp", "mini", "handwritten_digits", 1, 1, ("NO.SUCH_KEY", "1"))
 
@@ -40,7 +40,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch):
 
 
 def test_two_do_not_work_in_one_folder(tmp_path):
-    run = protocols.fewshot(BROKEN)[0]
+    run = fewshot(BROKEN)[0]
     first = RunProcess(run, tmp_path, tmp_path, {})
     with pytest.raises(BlockingIOError):
         RunProcess(run, tmp_path, tmp_path, {})
@@ -54,7 +54,7 @@ def test_two_do_not_work_in_one_folder(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_a_failure_of_its_run(tmp_path):
-    run = protocols.fewshot(BROKEN)[0]
+    run = fewshot(BROKEN)[0]
     (tmp_path / "handwritten_digits").write_text("")
     status = Status([run], set(), Estimate(), 1)
     Local(tmp_path, tmp_path, slots([], 1, 1)).execute(status)
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_made_is_a_failure_of_its_run(tmp_path):
 
 
 def test_a_run_of_another_launcher_is_waited_for(tmp_path):
-    run = protocols.fewshot(Cell("CoOp", "mini", "handwritten_digits", 1, 1))[0]
+    run = fewshot(Cell("CoOp", "mini", "handwritten_digits", 1, 1))[0]
     console = tmp_path / run.folder / "console.txt"
     console.parent.mkdir(parents=True)
 
@@ -81,7 +81,7 @@ def test_a_run_of_another_launcher_is_waited_for(tmp_path):
 
 
 def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path):
-    gone, other = protocols.fewshot(BROKEN)[0], protocols.fewshot(replace(BROKEN, seed=2))[0]
+    gone, other = fewshot(BROKEN)[0], fewshot(replace(BROKEN, seed=2))[0]
     status = Status([gone, other], set(), Estimate(), 1)
     start = status.start
 
@@ -98,7 +98,7 @@ def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path):
 
 
 def test_a_run_says_how_far_it_is(tmp_path):
-    run = protocols.fewshot(BROKEN)[0]
+    run = fewshot(BROKEN)[0]
     process = RunProcess(run, tmp_path, tmp_path, {})
     process.wait()
     process.offset = process.console.stat().st_size

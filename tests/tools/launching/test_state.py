@@ -3,16 +3,16 @@ import json
 import pytest
 
 from runs.record import SCHEMA, about_model, write_record
-from tools.launching import protocols
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
 from tools.launching.state import finished, settings
+from tools.protocols.base_to_new import base_runs, new_runs
 
 CELL = Cell("CoOp", "mini", "shapes", 1, 16, ("OPTIM.LR", "1e-2", "TRAINER.COOP.CTX_INIT", ""))
 
 
 @pytest.fixture
 def run():
-    return protocols.base2new_train(CELL)[0]
+    return base_runs(CELL)[0]
 
 
 def record_of(run, **changes):
@@ -76,7 +76,7 @@ def test_a_record_of_other_settings_is_not_used(run, tmp_path, section, key, val
 
 
 def test_a_test_is_of_its_model_wherever_that_lies_now(tmp_path):
-    run = protocols.base2new_test(CELL)[0]
+    run = new_runs(CELL)[0]
     record = leave(record_of(run, model_dir=f"/old/output/{run.tests}"), tmp_path / run.folder)
     assert finished(run, tmp_path) == record
     other = record | {"model_dir": "/old/output/base2new/train_base/another"}
@@ -86,7 +86,7 @@ def test_a_test_is_of_its_model_wherever_that_lies_now(tmp_path):
 
 
 def test_a_test_of_a_model_that_was_trained_again_is_of_another(tmp_path):
-    training, run = protocols.base2new_train(CELL)[0], protocols.base2new_test(CELL)[0]
+    training, run = base_runs(CELL)[0], new_runs(CELL)[0]
     leave(record_of(training, time={"started": "2026-01-02"}), tmp_path / training.folder)
     folder = str(tmp_path / run.tests)
     record = record_of(run, model_dir=folder, model=about_model(folder))

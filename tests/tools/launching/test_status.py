@@ -1,10 +1,12 @@
-from tools.launching import protocols
+from tools.launching.cell import Cell
 from tools.launching.estimate import Estimate
-from tools.launching.protocols import Cell
 from tools.launching.status import Status, name_of
+from tools.protocols.base_to_new import base_runs, new_runs
+from tools.protocols.overfitting import overfitting
+from tools.protocols.prompt_length import prompt_length
 
 CELL = Cell("CoOp", "mini", "dtd", 1)
-TRAIN, TEST = protocols.base2new_train(CELL)[0], protocols.base2new_test(CELL)[0]
+TRAIN, TEST = base_runs(CELL)[0], new_runs(CELL)[0]
 RECORD = {
     "kind": "train",
     "trainer": "CoOp",
@@ -62,9 +64,9 @@ def test_the_live_table_replaces_itself(capsys, monkeypatch):
 
 def test_names_tell_runs_of_a_grid_apart():
     runs = [
-        *protocols.overfitting(CELL),
-        *protocols.prompt_length(CELL, 2),
-        *protocols.prompt_length(CELL, 4),
+        *overfitting(CELL),
+        *prompt_length(CELL, 2),
+        *prompt_length(CELL, 4),
     ]
     assert len({name_of(run) for run in runs}) == len(runs)
 

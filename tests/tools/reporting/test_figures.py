@@ -6,10 +6,12 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from runs import shipped
+from runs.shipped import ELEVEN
 from tests.tools.outputs import leave
-from tools.launching import protocols
-from tools.launching.grid import ELEVEN
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.base_to_new import base_runs, new_runs
+from tools.protocols.few_shot import fewshot, zeroshot
+from tools.protocols.overfitting import overfitting
 from tools.reporting.collect import collect
 from tools.reporting.figures import COLOURS, all_figures, styles
 
@@ -34,11 +36,11 @@ def lines(axes):
 @pytest.fixture
 def few_shot(tmp_path):
     for number, dataset in enumerate(ELEVEN):
-        leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", dataset))[0], 40.0 + number)
+        leave(tmp_path, zeroshot(cell("ZeroshotCLIP", dataset))[0], 40.0 + number)
         for shots in (1, 2, 4):
             for trainer, gain in (("CoOp", 0), ("MMTPA", 5)):
                 if (trainer, dataset, shots) != ("MMTPA", "dtd", 2):
-                    run = protocols.fewshot(cell(trainer, dataset, shots=shots))[0]
+                    run = fewshot(cell(trainer, dataset, shots=shots))[0]
                     leave(tmp_path, run, 50.0 + number + shots + gain)
     return tmp_path
 
@@ -69,7 +71,7 @@ def test_an_incomplete_average_interrupts_its_line_and_says_so(few_shot):
 def test_spreads_are_drawn(tmp_path):
     for shots in (1, 2):
         for seed in (1, 2):
-            run = protocols.fewshot(Cell("CoOp", "vit_b16", "dtd", seed, shots))[0]
+            run = fewshot(Cell("CoOp", "vit_b16", "dtd", seed, shots))[0]
             leave(tmp_path, run, 50.0 + 2 * seed)
     (axes,) = pictures(tmp_path)["fewshot"].axes
     ((_, _, bars),) = (container.lines for container in axes.containers)
@@ -77,7 +79,7 @@ def test_spreads_are_drawn(tmp_path):
 
 
 def test_epochs_show_base_solid_and_new_dashed(tmp_path):
-    _, *tests = protocols.overfitting(cell("CoOp", "dtd", settings=("OPTIM.MAX_EPOCH", "3")))
+    _, *tests = overfitting(cell("CoOp", "dtd", settings=("OPTIM.MAX_EPOCH", "3")))
     for run in tests:
         leave(tmp_path, run, 60.0 + run.load_epoch * (1 if "base" in run.settings else -1))
     figure = pictures(tmp_path)["overfitting_16shots"]
@@ -106,8 +108,8 @@ def test_base_to_new_dots_are_the_averages(tmp_path):
         ("CoOp", "eurosat", 90, 70),
         ("MMTPA", "dtd", 1, 1),
     ):
-        leave(tmp_path, protocols.base2new_train(cell(trainer, dataset))[0], float(base))
-        leave(tmp_path, protocols.base2new_test(cell(trainer, dataset))[0], float(new))
+        leave(tmp_path, base_runs(cell(trainer, dataset))[0], float(base))
+        leave(tmp_path, new_runs(cell(trainer, dataset))[0], float(new))
     figure = pictures(tmp_path)["base2new_16shots"]
     assert [axes.get_title() for axes in figure.axes] == ["Base", "New", "H"]
     assert names(figure) == ["CoOp", "MMTPA"]
@@ -125,9 +127,9 @@ def test_one_number_of_shots_is_dots(tmp_path):
         ("CoOp", "eurosat", 90.0),
         ("MMTPA", "dtd", 70.0),
     ):
-        leave(tmp_path, protocols.fewshot(cell(trainer, dataset))[0], accuracy)
-    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "dtd"))[0], 50.0)
-    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "eurosat"))[0], 40.0)
+        leave(tmp_path, fewshot(cell(trainer, dataset))[0], accuracy)
+    leave(tmp_path, zeroshot(cell("ZeroshotCLIP", "dtd"))[0], 50.0)
+    leave(tmp_path, zeroshot(cell("ZeroshotCLIP", "eurosat"))[0], 40.0)
     figure = pictures(tmp_path)["fewshot"]
     assert names(figure) == ["ZeroshotCLIP (no shots)", "CoOp", "MMTPA"]
     assert {axes.get_title(): dots(axes) for axes in figure.axes} == {
@@ -144,10 +146,10 @@ def one_far_out(tmp_path):
     for number, trainer in enumerate(trainers):
         for shots in (1, 2):
             accuracy = 20.0 + shots if trainer == "PLOT" else 70.0 + number / 2 + shots
-            leave(tmp_path, protocols.fewshot(Cell(trainer, "mini", "dtd", 1, shots))[0], accuracy)
+            leave(tmp_path, fewshot(Cell(trainer, "mini", "dtd", 1, shots))[0], accuracy)
         accuracy = 20.0 if trainer == "PLOT" else 70.0 + number / 2
-        leave(tmp_path, protocols.base2new_train(Cell(trainer, "mini", "dtd", 1))[0], accuracy)
-        leave(tmp_path, protocols.base2new_test(Cell(trainer, "mini", "dtd", 1))[0], accuracy)
+        leave(tmp_path, base_runs(Cell(trainer, "mini", "dtd", 1))[0], accuracy)
+        leave(tmp_path, new_runs(Cell(trainer, "mini", "dtd", 1))[0], accuracy)
     return tmp_path
 
 
@@ -165,8 +167,8 @@ def test_one_method_far_out_does_not_stretch_the_axis_but_is_named(one_far_out):
 
 
 def test_spreads_are_within_the_axis(one_far_out):
-    leave(one_far_out, protocols.base2new_train(Cell("CoOp", "mini", "dtd", 2))[0], 80.0)
-    leave(one_far_out, protocols.base2new_test(Cell("CoOp", "mini", "dtd", 2))[0], 80.0)
+    leave(one_far_out, base_runs(Cell("CoOp", "mini", "dtd", 2))[0], 80.0)
+    leave(one_far_out, new_runs(Cell("CoOp", "mini", "dtd", 2))[0], 80.0)
     base = pictures(one_far_out)["base2new_16shots"].axes[0]
     ends = [x for c in base.containers for line in c.lines[2] for x in line.get_segments()[0][:, 0]]
     assert base.get_xlim()[0] < min(ends)
@@ -207,7 +209,7 @@ def test_five_settings_of_a_method_are_named_by_what_differs_and_fit_the_legend(
     for number, text in enumerate(words):
         for shots in (1, 2):
             settings = ("OPTIM.LR", "0.1", "TRAINER.COOP.CTX_INIT", text)
-            run = protocols.fewshot(cell("CoOp", "dtd", shots=shots, settings=settings))[0]
+            run = fewshot(cell("CoOp", "dtd", shots=shots, settings=settings))[0]
             leave(tmp_path / str(number), run, 50.0 + number)
     figure = pictures(tmp_path)["fewshot"]
     figure.draw_without_rendering()
@@ -224,9 +226,7 @@ def test_five_settings_of_a_method_are_named_by_what_differs_and_fit_the_legend(
 def test_a_dollar_in_a_name_is_one(tmp_path):
     for number, words in enumerate((r"a $\frac{1$ of a", "5 $ and 6 $ of")):
         for shots in (1, 2):
-            run = protocols.fewshot(
-                cell("CoOp", "dtd", shots=shots, settings=("TRAINER.COOP.CTX_INIT", words))
-            )[0]
+            run = fewshot(cell("CoOp", "dtd", shots=shots, settings=("TRAINER.COOP.CTX_INIT", words)))[0]
             leave(tmp_path / str(number), run, 50.0)
     figure = pictures(tmp_path)["fewshot"]
     figure.draw_without_rendering()
@@ -235,8 +235,8 @@ def test_a_dollar_in_a_name_is_one(tmp_path):
 
 def test_validation_and_test_accuracies_have_axes_of_their_own(tmp_path):
     for shots in (1, 2):
-        leave(tmp_path / "test", protocols.fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0)
-        run = protocols.fewshot(cell("CoOp", "dtd", shots=shots, settings=("TEST.SPLIT", "val")))[0]
+        leave(tmp_path / "test", fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0)
+        run = fewshot(cell("CoOp", "dtd", shots=shots, settings=("TEST.SPLIT", "val")))[0]
         leave(tmp_path / "val", run, 60.0)
     found = pictures(tmp_path)
     assert set(found) == {"fewshot_ViT-B-16", "fewshot_ViT-B-16_val"}
@@ -248,7 +248,7 @@ def test_validation_and_test_accuracies_have_axes_of_their_own(tmp_path):
 
 def test_the_toy_model_is_named(tmp_path):
     for shots in (1, 2):
-        leave(tmp_path, protocols.fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0, backbone="mini")
+        leave(tmp_path, fewshot(cell("CoOp", "dtd", shots=shots))[0], 50.0, backbone="mini")
     title = pictures(tmp_path)["fewshot"].get_suptitle()
     assert "bundled toy model" in " ".join(title.split())
     assert max(map(len, title.splitlines())) < 60  # of five inches

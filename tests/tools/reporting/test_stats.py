@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tools.reporting.stats import compare, half_widths, harmonic_mean, holm, signed_rank_p, spread
+from tools.reporting.stats import half_widths, harmonic_mean, holm, paired_difference, signed_rank_p, spread
 
 TRIALS = 4000
 
@@ -38,20 +38,20 @@ def test_a_comparison_takes_data_sets_as_the_unit():
     # Means of the data sets: 2, 0, 4; of six pairs in one and two in the others.
     a = [82.0] * 6 + [70.0, 72.0, 94.0, 94.0]
     b = [80.0] * 6 + [71.0, 71.0, 90.0, 90.0]
-    said = compare(a, b, ["x"] * 6 + ["y", "y", "z", "z"])
+    said = paired_difference(a, b, ["x"] * 6 + ["y", "y", "z", "z"])
     assert said.difference == pytest.approx(2.0)
     # sd of 2, 0, 4 is 2; t(0.975, 2) = 4.302653
     assert said.half_width == pytest.approx(4.302653 * 2 / 3**0.5, rel=1e-6)
     assert (said.p, said.datasets, said.pairs) == (None, 3, 10)  # so few cannot be significant
     # Two seeds on each of six data sets, which differ by 1 to 6.
     a, names = [float(i // 2 + 1 + i % 2 - 0.5) for i in range(12)], [str(i // 2) for i in range(12)]
-    assert compare(a, [0.0] * 12, names).p == pytest.approx(2 / 64)
+    assert paired_difference(a, [0.0] * 12, names).p == pytest.approx(2 / 64)
     with pytest.raises(ValueError, match="pairs are needed"):
-        compare([], [], [])
+        paired_difference([], [], [])
 
 
 def test_two_data_sets_get_neither_interval_nor_p():
-    said = compare([1.0, 2.0] * 15, [0.0] * 30, ["x", "y"] * 15)
+    said = paired_difference([1.0, 2.0] * 15, [0.0] * 30, ["x", "y"] * 15)
     assert (said.difference, said.half_width, said.p, said.pairs) == (1.5, None, None, 30)
 
 
@@ -76,12 +76,12 @@ def test_p_is_below_alpha_no_more_often_than_it_says(datasets):
 
 
 def test_a_comparison_computes_what_is_simulated():
-    """The simulation above is one of `compare`: the same numbers, pair by pair."""
+    """The simulation above is one of `paired_difference`: the same numbers, pair by pair."""
     drawn = pairs(11)
     names = [str(dataset) for dataset in range(11) for _ in range(15)]
     for trial in (0, 1, 2):
         means = drawn[trial].mean(axis=-1)
-        said = compare(drawn[trial].ravel().tolist(), [0.0] * 165, names)
+        said = paired_difference(drawn[trial].ravel().tolist(), [0.0] * 165, names)
         assert said.half_width == pytest.approx(half_widths(means))
         assert said.p == pytest.approx(signed_rank_p(means))
 

@@ -3,12 +3,16 @@
 import pytest
 
 from runs import shipped
+from runs.shipped import ELEVEN, VARIANTS
 from tests.tools.outputs import leave
-from tools.launching import protocols
-from tools.launching.grid import ELEVEN, VARIANTS
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.base_to_new import base_runs, new_runs
+from tools.protocols.few_shot import fewshot, zeroshot
+from tools.protocols.overfitting import overfitting
+from tools.protocols.prompt_length import prompt_length
+from tools.protocols.transfer import target_runs
 from tools.reporting.collect import collect
-from tools.reporting.protocol_tables import all_tables
+from tools.reporting.contents import all_tables
 
 
 def cell(trainer, dataset="dtd", seed=1, config="vit_b16", **changes):
@@ -41,8 +45,8 @@ def base_to_new(tmp_path):
     }
     for (trainer, dataset, seed), (base, new) in accuracies.items():
         for (run,), accuracy in (
-            (protocols.base2new_train(cell(trainer, dataset, seed)), base),
-            (protocols.base2new_test(cell(trainer, dataset, seed)), new),
+            (base_runs(cell(trainer, dataset, seed)), base),
+            (new_runs(cell(trainer, dataset, seed)), new),
         ):
             leave(tmp_path, run, float(accuracy))
     return tmp_path
@@ -74,8 +78,8 @@ def test_an_incomplete_grid_is_shown_as_incomplete(base_to_new):
 
 def test_published_rows_stand_beside_ours_marked(tmp_path):
     for dataset in ELEVEN:
-        leave(tmp_path, protocols.base2new_train(cell("CoOp", dataset))[0], 80.0)
-        leave(tmp_path, protocols.base2new_test(cell("CoOp", dataset))[0], 60.0)
+        leave(tmp_path, base_runs(cell("CoOp", dataset))[0], 80.0)
+        leave(tmp_path, new_runs(cell("CoOp", dataset))[0], 60.0)
     table = tables(tmp_path)["base2new_16shots"]
     assert row(table, "MaPLe", "Average", "MaPLe README")[0] == [82.28, 75.14, 78.55]
     published = [r for r in table.rows if r.published and r.section == "Average"]
@@ -90,7 +94,7 @@ def test_averages_over_eleven_data_sets_do_not_stand_beside_those_of_others(base
 
 
 def test_published_rows_are_those_of_their_backbone(tmp_path):
-    for run in [*protocols.base2new_train(cell("CoOp")), *protocols.base2new_test(cell("CoOp"))]:
+    for run in [*base_runs(cell("CoOp")), *new_runs(cell("CoOp"))]:
         leave(tmp_path, run, 60.0, backbone="mini")
     table = tables(tmp_path)["base2new_16shots"]
     assert not any(r.published for r in table.rows)
@@ -98,7 +102,7 @@ def test_published_rows_are_those_of_their_backbone(tmp_path):
 
 
 def test_backbones_are_not_mixed(base_to_new):
-    run = protocols.base2new_train(cell("CoOp"))[0]
+    run = base_runs(cell("CoOp"))[0]
     leave(base_to_new / "other", run, 10.0, backbone="RN50")
     found = tables(base_to_new)
     assert row(found["base2new_16shots_RN50"], "CoOp", "DescribableTextures")[0] == [10.0, None, None]
@@ -129,7 +133,7 @@ def test_what_sees_no_shots_is_compared_with_none_unless_it_is_asked_for(base_to
 def test_several_methods_are_corrected(tmp_path):
     for number, dataset in enumerate(ELEVEN):
         for trainer, gain in (("CoOp", 0.0), ("MMTPA", 1.0 + number), ("PLOT", -5.0 + number)):
-            leave(tmp_path, protocols.fewshot(cell(trainer, dataset, config=None))[0], 60.0 + gain)
+            leave(tmp_path, fewshot(cell(trainer, dataset, config=None))[0], 60.0 + gain)
     table = tables(tmp_path)["comparison"]
     (mmtpa, _), (plot, _) = row(table, "MMTPA", "few-shot"), row(table, "PLOT", "few-shot")
     assert mmtpa[1] == pytest.approx(2 / 2**11, abs=5e-4)
@@ -141,12 +145,12 @@ def test_several_methods_are_corrected(tmp_path):
 def test_a_table_names_only_what_differs_in_it(tmp_path):
     for number, (rate, words) in enumerate((("0.1", ""), ("0.2", "a photo of a"))):
         settings = ("OPTIM.LR", rate, "TRAINER.COOP.CTX_INIT", words)
-        leave(tmp_path / str(number), protocols.fewshot(cell("CoOp", settings=settings))[0], 60.0)
+        leave(tmp_path / str(number), fewshot(cell("CoOp", settings=settings))[0], 60.0)
     settings = ("OPTIM.LR", "0.1", "TRAINER.COOP.CTX_INIT", "a photo of a")
-    leave(tmp_path / "2", protocols.fewshot(cell("CoOp", settings=settings))[0], 61.0)
+    leave(tmp_path / "2", fewshot(cell("CoOp", settings=settings))[0], 61.0)
     for run in [
-        *protocols.base2new_train(cell("CoOp", settings=settings)),
-        *protocols.base2new_test(cell("CoOp", settings=settings)),
+        *base_runs(cell("CoOp", settings=settings)),
+        *new_runs(cell("CoOp", settings=settings)),
     ]:
         leave(tmp_path, run, 60.0)
     found = tables(tmp_path)
@@ -160,12 +164,12 @@ def test_a_table_names_only_what_differs_in_it(tmp_path):
 
 
 def test_a_reconstruction_is_called_one(tmp_path):
-    leave(tmp_path, protocols.fewshot(cell("APLe"))[0], 60.0)
+    leave(tmp_path, fewshot(cell("APLe"))[0], 60.0)
     assert any("APLe: a reconstruction" in note for note in tables(tmp_path)["fewshot"].notes)
 
 
 def test_a_reference_that_one_backbone_has_is_enough(base_to_new):
-    run = protocols.fewshot(cell("PLOT", config="rn50"))[0]
+    run = fewshot(cell("PLOT", config="rn50"))[0]
     leave(base_to_new / "other", run, 10.0, backbone="RN50")
     assert "comparison_ViT-B-16" in tables(base_to_new, reference="MMTPA")
 
@@ -173,9 +177,9 @@ def test_a_reference_that_one_backbone_has_is_enough(base_to_new):
 def test_few_shot_over_shots(tmp_path):
     for shots, accuracies in {1: (50.0, 54.0), 4: (60.0, 66.0)}.items():
         for seed, accuracy in enumerate(accuracies, 1):
-            leave(tmp_path, protocols.fewshot(cell("CoOp", seed=seed, shots=shots))[0], accuracy)
-    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP"))[0], 40.0)
-    leave(tmp_path, protocols.zeroshot(cell("ZeroshotCLIP", "imagenet_r"))[0], 10.0)  # of a transfer
+            leave(tmp_path, fewshot(cell("CoOp", seed=seed, shots=shots))[0], accuracy)
+    leave(tmp_path, zeroshot(cell("ZeroshotCLIP"))[0], 40.0)
+    leave(tmp_path, zeroshot(cell("ZeroshotCLIP", "imagenet_r"))[0], 10.0)  # of a transfer
     table = tables(tmp_path, "ci95")["fewshot"]
     assert table.columns == ("0 shots", "1 shot", "4 shots")
     numbers, found = row(table, "CoOp", "Average")
@@ -190,9 +194,9 @@ def test_few_shot_over_shots(tmp_path):
     [("xd", ELEVEN[1:], [71.51, 93.70, 63.88]), ("dg", VARIANTS, [71.51, 64.20, 59.28])],
 )
 def test_transfer_averages_the_targets(tmp_path, name, targets, published):
-    leave(tmp_path, protocols.xd_train(cell("CoOp", "imagenet"))[0], 70.0)
+    leave(tmp_path, fewshot(cell("CoOp", "imagenet"))[0], 70.0)
     for number, dataset in enumerate(targets):
-        leave(tmp_path, protocols.transfer_test(cell("CoOp", dataset))[0], 50.0 + number)
+        leave(tmp_path, target_runs(cell("CoOp", dataset))[0], 50.0 + number)
     table = tables(tmp_path)[f"{name}_ImageNet_16shots"]
     assert table.columns == ("ImageNet", *map(shipped.registered_name, targets), "Average")
     numbers, _ = row(table, "CoOp")
@@ -203,8 +207,8 @@ def test_transfer_averages_the_targets(tmp_path, name, targets, published):
 
 def test_curves_over_length_and_epochs(tmp_path):
     for length in (2, 4):
-        leave(tmp_path, protocols.prompt_length(cell("CoOp"), length)[0], 50.0 + length)
-    train, *tests = protocols.overfitting(cell("CoOp", settings=("OPTIM.MAX_EPOCH", "2")))
+        leave(tmp_path, prompt_length(cell("CoOp"), length)[0], 50.0 + length)
+    train, *tests = overfitting(cell("CoOp", settings=("OPTIM.MAX_EPOCH", "2")))
     leave(tmp_path, train, 61.0)
     for run in tests:
         leave(tmp_path, run, 60.0 + run.load_epoch * (1 if "base" in run.settings else -1))
@@ -218,9 +222,9 @@ def test_curves_over_length_and_epochs(tmp_path):
 def test_cost(tmp_path):
     for seed, step in ((1, 0.010), (2, 0.012)):
         time = {"started": "2026", "setup_seconds": 1.0, "run_seconds": 10.0 * seed, "step_seconds": step}
-        leave(tmp_path, protocols.fewshot(cell("CoOp", seed=seed))[0], 60.0, time=time)
+        leave(tmp_path, fewshot(cell("CoOp", seed=seed))[0], 60.0, time=time)
     time |= {"step_seconds": None}  # no step behind the first ones
-    leave(tmp_path, protocols.fewshot(cell("MMTPA"))[0], 60.0, time=time)
+    leave(tmp_path, fewshot(cell("MMTPA"))[0], 60.0, time=time)
     table = tables(tmp_path)["cost"]
     assert row(table, "CoOp", "DescribableTextures")[0] == [8192, 11.0, 15.0, 3072]
     assert str(row(table, "MMTPA", "DescribableTextures")[1].values[1]) == "not measured"

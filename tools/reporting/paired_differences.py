@@ -1,31 +1,34 @@
 """Every method against one, paired by data set, seed and shots: a table of differences and p-values."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from tools.reporting.collect import Result
-from tools.reporting.selection import Group, labels, of_protocol, ordered_methods
+from tools.reporting.result import Result
+from tools.reporting.selection import Group, labels, ordered_methods
 from tools.reporting.stats import (
     FEWEST_FOR_INTERVAL,
     FEWEST_FOR_P,
-    Comparison,
-    compare,
-    harmonic_mean,
+    PairedDifference,
     holm,
+    paired_difference,
 )
 from tools.reporting.tables import Row, Table, Value
 
 Measure = dict[tuple[str, str, int, int], float]  # by method, data set, shots, seed
+Measures = Callable[[list[Result], str | None], Iterable[tuple[str, Measure]]]  # as in a protocol
 REFERENCE = "CoOp"
 
 
-def comparison(group: Group, results: list[Result], reference: str | None) -> Iterator[Table]:
+def paired_differences(
+    group: Group, results: list[Result], reference: str | None, measures: Iterable[Measures]
+) -> Iterator[Table]:
     """Every method that learns against one, paired by data set, seed and shots.
 
     What learns nothing sees no shots, and so has no pair; as the reference it is what all others are compared with.
 
     Args:
         reference: the method to compare with, by its name or its trainer's; None for CoOp or, without it, the first.
+        measures: on what methods are compared.
 
     Raises:
         ValueError: there is no such method, or several.
@@ -36,12 +39,13 @@ def comparison(group: Group, results: list[Result], reference: str | None) -> It
     if chosen is None:
         return
     rows = []
-    for section, found in _measures(results, chosen if not learns[chosen] else None):
-        said: dict[str, Comparison] = {}
+    constant = None if learns[chosen] else chosen
+    for section, found in (named for of in measures for named in of(results, constant)):
+        said: dict[str, PairedDifference] = {}
         for method in learns:
             pairs = _pairs(found, method, chosen)
             if method != chosen and learns[method] and pairs:
-                said[method] = compare(*zip(*pairs))
+                said[method] = paired_difference(*zip(*pairs))
         tested = {method: of.p for method, of in said.items() if of.p is not None}
         corrected = dict(zip(tested, holm(list(tested.values()))))
         for method, of in said.items():
@@ -94,36 +98,26 @@ def _reference(
     )
 
 
-def _measures(results: list[Result], constant: str | None) -> Iterator[tuple[str, Measure]]:
-    """What methods are compared on, by (method, data set, shots, seed).
+def measure(learned: list[Result], constant: str | None, constants: list[Result]) -> Measure:
+    """The accuracies of what learns among some results.
 
     Args:
-        constant: a method that learns nothing, whose results stand for any seed and number of shots.
+        constant: a method that learns nothing, whose results among `constants` stand for any seed and number of shots.
     """
-    by_protocol: dict[str, Measure] = {}
-    for protocol in ("fewshot", "base", "new", "transfer"):
-        found: Measure = {}
-        targets: dict[str, set[str]] = defaultdict(set)
-        for result in of_protocol(results, protocol):
-            if result.learns:
-                target = f"{result.source} to {result.dataset}" if result.source else result.dataset
-                targets[result.dataset].add(target)
-                found[result.method, target, result.shots, result.seed] = result.accuracy
-        settings = {(target, shots, seed) for _, target, shots, seed in found}
-        of = "fewshot" if protocol == "transfer" else protocol
-        for result in of_protocol(results, of) if constant else []:
-            if result.method == constant:
-                for target, shots, seed in settings:
-                    if target in targets[result.dataset]:
-                        found[constant, target, shots, seed] = result.accuracy
-        by_protocol[protocol] = found
-    base, new = by_protocol["base"], by_protocol["new"]
-    harmonic = {key: harmonic_mean(base[key], new[key]) for key in base if key in new}
-    yield "few-shot", by_protocol["fewshot"]
-    yield "base classes", base
-    yield "new classes", new
-    yield "H", harmonic
-    yield "transfer", by_protocol["transfer"]
+    found: Measure = {}
+    targets: dict[str, set[str]] = defaultdict(set)
+    for result in learned:
+        if result.learns:
+            target = f"{result.source} to {result.dataset}" if result.source else result.dataset
+            targets[result.dataset].add(target)
+            found[result.method, target, result.shots, result.seed] = result.accuracy
+    settings = {(target, shots, seed) for _, target, shots, seed in found}
+    for result in constants if constant else []:
+        if result.method == constant:
+            for target, shots, seed in settings:
+                if target in targets[result.dataset]:
+                    found[constant, target, shots, seed] = result.accuracy
+    return found
 
 
 def _pairs(found: Measure, method: str, reference: str) -> list[tuple[float, float, str]]:

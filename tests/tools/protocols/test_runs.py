@@ -1,8 +1,12 @@
 import pytest
 
 from runs import ROOT
-from tools.launching import protocols
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.protocols.base_to_new import base_runs, new_runs
+from tools.protocols.few_shot import fewshot, zeroshot
+from tools.protocols.overfitting import max_epoch, overfitting
+from tools.protocols.prompt_length import prompt_length
+from tools.protocols.transfer import target_runs
 
 
 def cell(**changes):
@@ -16,30 +20,30 @@ def only(runs):
 
 def test_folders_are_those_of_coop_and_maple():
     name = "dtd/shots_16/CoOp/vit_b16"
-    assert only(protocols.fewshot(cell(shots=4))).folder == "dtd/CoOp/vit_b16_4shots/seed2"
-    assert only(protocols.base2new_train(cell())).folder == f"base2new/train_base/{name}/seed2"
-    assert only(protocols.xd_train(cell(dataset="imagenet"))).folder == "imagenet/CoOp/vit_b16_16shots/seed2"
-    assert only(protocols.prompt_length(cell(), 4)).folder == f"prompt_length/{name}/nctx4/seed2"
-    assert only(protocols.zeroshot(cell(trainer="ZeroshotCLIP"))).folder == "ZeroshotCLIP/vit_b16/dtd"
+    assert only(fewshot(cell(shots=4))).folder == "dtd/CoOp/vit_b16_4shots/seed2"
+    assert only(base_runs(cell())).folder == f"base2new/train_base/{name}/seed2"
+    assert only(fewshot(cell(dataset="imagenet"))).folder == "imagenet/CoOp/vit_b16_16shots/seed2"
+    assert only(prompt_length(cell(), 4)).folder == f"prompt_length/{name}/nctx4/seed2"
+    assert only(zeroshot(cell(trainer="ZeroshotCLIP"))).folder == "ZeroshotCLIP/vit_b16/dtd"
 
 
 def test_tests_take_the_model_that_the_training_has_left():
-    train, test = only(protocols.base2new_train(cell())), only(protocols.base2new_test(cell()))
+    train, test = only(base_runs(cell())), only(new_runs(cell()))
     assert test.tests == train.folder
     assert test.folder == "base2new/test_new/dtd/shots_16/CoOp/vit_b16/seed2"
-    source = only(protocols.xd_train(cell(dataset="imagenet")))
-    transfer = only(protocols.transfer_test(cell()))
+    source = only(fewshot(cell(dataset="imagenet")))
+    transfer = only(target_runs(cell()))
     assert (transfer.tests, transfer.folder) == (
         source.folder,
         "evaluation/CoOp/vit_b16_16shots/dtd/seed2",
     )
-    other = only(protocols.transfer_test(cell(), source="food101"))
+    other = only(target_runs(cell(), source="food101"))
     assert other.tests == "food101/CoOp/vit_b16_16shots/seed2"
     assert other.folder.startswith("evaluation_from_food101/")
 
 
 def test_the_command_is_that_of_train_py(tmp_path):
-    run = only(protocols.base2new_test(cell(settings=("OPTIM.LR", "0.1"))))
+    run = only(new_runs(cell(settings=("OPTIM.LR", "0.1"))))
     model = tmp_path / "base2new/train_base/dtd/shots_16/CoOp/vit_b16/seed2"
     assert run.command(ROOT / "data", tmp_path)[1:] == [
         *("train.py", "--root", "data", "--seed", "2", "--trainer", "CoOp"),
@@ -52,12 +56,12 @@ def test_the_command_is_that_of_train_py(tmp_path):
 
 def test_a_method_that_learns_nothing_has_no_model_to_load():
     zero = cell(trainer="ZeroshotCLIP")
-    runs = [only(protocols.base2new_train(zero)), only(protocols.base2new_test(zero))]
-    runs += [only(protocols.transfer_test(zero)), only(protocols.fewshot(zero))]
+    runs = [only(base_runs(zero)), only(new_runs(zero))]
+    runs += [only(target_runs(zero)), only(fewshot(zero))]
     assert all(run.evaluates and run.tests is None for run in runs)
-    assert not only(protocols.fewshot(cell())).evaluates
+    assert not only(fewshot(cell())).evaluates
     with pytest.raises(ValueError, match="CoOp is trained"):
-        protocols.zeroshot(cell())
+        zeroshot(cell())
 
 
 @pytest.mark.parametrize(
@@ -73,17 +77,17 @@ def test_a_setting_that_undoes_what_a_step_varies_is_refused(key, value):
     with pytest.raises(
         ValueError, match=rf"{key} {value}: base2new_train sets it to .*, and its folder says so"
     ):
-        protocols.base2new_train(cell(settings=("OPTIM.LR", "0.1", key, value)))
+        base_runs(cell(settings=("OPTIM.LR", "0.1", key, value)))
 
 
 def test_a_setting_that_says_what_the_step_says_is_not():
-    assert protocols.fewshot(cell(shots=4, settings=("DATASET.NUM_SHOTS", "4")))
-    assert protocols.fewshot(cell(settings=("DATASET.SUBSAMPLE_CLASSES", "base")))  # few-shot does not set it
+    assert fewshot(cell(shots=4, settings=("DATASET.NUM_SHOTS", "4")))
+    assert fewshot(cell(settings=("DATASET.SUBSAMPLE_CLASSES", "base")))  # few-shot does not set it
 
 
 def test_checkpoints_of_an_overfitting_curve_are_kept():
     with pytest.raises(ValueError, match=r"TRAIN\.CHECKPOINT_FREQ 7: overfitting sets it to 20"):
-        protocols.overfitting(cell(settings=("TRAIN.CHECKPOINT_FREQ", "7")))
+        overfitting(cell(settings=("TRAIN.CHECKPOINT_FREQ", "7")))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,7 @@ def test_checkpoints_of_an_overfitting_curve_are_kept():
     [(25, 2, [*range(2, 25, 2), 25]), (10, 1, [*range(1, 11)]), (3, 1, [1, 2, 3])],
 )
 def test_overfitting_tests_about_ten_checkpoints(epochs, every, tested):
-    train, *tests = protocols.overfitting(cell(settings=("OPTIM.MAX_EPOCH", str(epochs))))
+    train, *tests = overfitting(cell(settings=("OPTIM.MAX_EPOCH", str(epochs))))
     assert train.settings[4:6] == ("TRAIN.CHECKPOINT_FREQ", str(every))
     assert [(run.load_epoch, run.settings[3]) for run in tests] == [
         (epoch, subset) for epoch in tested for subset in ("base", "new")
@@ -101,9 +105,9 @@ def test_overfitting_tests_about_ten_checkpoints(epochs, every, tested):
 
 
 def test_epochs_are_those_of_the_config():
-    assert protocols.max_epoch(cell(config="vit_b16_ep50")) == 50
+    assert max_epoch(cell(config="vit_b16_ep50")) == 50
     with pytest.raises(ValueError, match="nothing is trained"):
-        protocols.overfitting(cell(trainer="ZeroshotCLIP"))
+        overfitting(cell(trainer="ZeroshotCLIP"))
 
 
 @pytest.mark.parametrize(

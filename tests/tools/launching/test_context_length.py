@@ -3,10 +3,10 @@
 import pytest
 
 from runs import shipped
-from tools.launching import protocols
-from tools.launching.prompt_length import _tokens, length_settings
-from tools.launching.protocols import Cell
+from tools.launching.cell import Cell
+from tools.launching.context_length import _tokens, length_settings
 from tools.launching.published_configs import CHOICES
+from tools.protocols.prompt_length import prompt_length
 
 WITH_PROMPTS = [name for name in shipped.trainers() if not name.startswith("Zeroshot")]
 CONFIGS = [f"{name}/{CHOICES[name][-1].config}" for name in WITH_PROMPTS]
@@ -56,13 +56,13 @@ def test_an_empty_context_init_is_not_enough_for_every_method():
 
 def test_what_cannot_vary_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="ZeroshotCLIP declares no N_CTX: it has no prompt length to vary"):
-        protocols.prompt_length(Cell("ZeroshotCLIP", "mini", "dtd", 1), 4)
+        prompt_length(Cell("ZeroshotCLIP", "mini", "dtd", 1), 4)
     words = ("TRAINER.COOP.CTX_INIT", "a photo of a")
     with pytest.raises(
         ValueError, match=r"^CoOp/mini has no prompt length to vary: it has 4 context tokens whatever"
     ):
-        protocols.prompt_length(Cell("CoOp", "mini", "dtd", 1, settings=words), 8)
+        prompt_length(Cell("CoOp", "mini", "dtd", 1, settings=words), 8)
     with pytest.raises(
         ValueError, match=r"^MaPLe/mini has no prompt length to vary: it has 6 context tokens"
     ):
-        protocols.prompt_length(Cell("MaPLe", "mini", "dtd", 1, settings=("TRAINER.MAPLE.N_CTX", "6")), 8)
+        prompt_length(Cell("MaPLe", "mini", "dtd", 1, settings=("TRAINER.MAPLE.N_CTX", "6")), 8)
