@@ -221,7 +221,7 @@ def test_all_trainers_are_those_that_a_protocol_is_for(root, tmp_path, protocol)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("base3new",), "protocol 'base3new' is unknown, choose from: fewshot, zeroshot"),
+        (("base3new",), "protocol 'base3new' is unknown, choose from: base2new, fewshot"),
         (("fewshot", "--source", "atlantis", "--shots", "0"), "--shots 0: must be 1 or more"),
         (("xd", "--source", "atlantis"), "data set 'atlantis' is unknown"),
     ],
