@@ -32,7 +32,7 @@ with clean_errors():
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
-    from runs import ranks, unfinished
+    from runs import class_texts, ranks, unfinished
     from runs.folder import (
         can_continue,
         check_evaluation,
@@ -179,6 +179,7 @@ def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> 
     try:
         if run["kind"] == "train":
             unfinished.note(trainer, folder)
+        class_texts.keep(getattr(trainer, "written_texts", {}), folder)
         _do(trainer, run["kind"])
     except KeyboardInterrupt as interrupt:
         raise type(interrupt)(_how_to_continue(folder, trainer)) from interrupt

@@ -41,6 +41,7 @@ class SplitDataset(DatasetBase):
         split_file: the published split file in ``dataset_dir``; "" where the archive's files are the split.
         template: the prompt, with ``{}`` for the class name.
         origin: where it can be fetched, for tools/prepare.py; None where it cannot.
+        all_classnames: those of all classes, where ``SUBSAMPLE_CLASSES`` leaves half of them.
         same_names: whether two classes may have the same name.
         lists_folders: whether ``read_split`` lists the folders of images, which need not be looked into again.
         few_shot_hash: SHA-256 of the images to train and validate on, of all classes; "" without training.
@@ -72,6 +73,7 @@ class SplitDataset(DatasetBase):
         if split.train:
             split = self.few_shot(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
             self.few_shot_hash = draw_hash(split)
+        self.all_classnames = sorted({item.classname for item in split.train or split.test})
         split = subsample_classes(split, of(cfg, "DATASET.SUBSAMPLE_CLASSES"))
         train, val, test = (self._to_data(part) for part in split)
         # Dassl takes the classes from the training part, so a data set for testing only must have one.

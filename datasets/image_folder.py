@@ -26,9 +26,9 @@ from datasets.lists import look_up
 from datasets.own_split import split_three_ways
 from datasets.split import PARTS, Item, Split, load_split
 from datasets.table import read_table
-from datasets.template import check_template
-from datasets.text import read_json
 from foundation.keys import Key, declare
+from foundation.template import check_template
+from foundation.text import read_json
 
 # The (path, class) of the images of each part; the part is "" when they are yet to be split.
 Found = dict[str, list[tuple[str, str]]]

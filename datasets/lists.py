@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from datasets.text import read_text
+from foundation.text import read_text
 
 Value = TypeVar("Value")
 

@@ -9,7 +9,7 @@ from datasets.base import SplitDataset
 from datasets.origin import Download, Origin
 from datasets.own_split import split_three_ways
 from datasets.split import Item, Split
-from datasets.text import read_json
+from foundation.text import read_json
 
 
 @DATASET_REGISTRY.register()

@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from datasets.files import write_atomically
-from datasets.text import read_json
+from foundation.text import read_json
 
 PARTS = ("train", "val", "test")
 

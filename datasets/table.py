@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from datasets.split import check_path
-from datasets.text import read_text
+from foundation.text import read_text
 
 COLUMNS = (["class", "path"], ["class", "path", "split"])
 
@@ -25,7 +25,7 @@ def read_table(
 
     Args:
         source: the file.
-        encoding: see `datasets.text.read_text`.
+        encoding: see `foundation.text.read_text`.
         image_dir: the folder that paths are relative to.
         parts: the parts by the names that the ``split`` column may call them, in small letters.
 

@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+from foundation import written_texts
+from foundation.keys.of_all_runs import ALL_RUNS
+
 #: How a run is started: of no interest once it is done.
 START = frozenset({"OUTPUT_DIR", "RESUME", "VERBOSE", "TRAIN.OVERWRITE"})
 #: Where and how it computes, not what.
@@ -37,6 +40,7 @@ NOT_OF_THE_RESULT = START | COMPUTING | LEFT
 OF_A_BATCH = ("DATALOADER.TEST.BATCH_SIZE", "TEST.CLASS_CHUNK")
 #: The data set whose images are whatever lies in the data root; of others the root is only where they lie.
 OWN_IMAGES = "ImageFolder"
+CLASS_TEXTS = "class texts"  #: what the user's texts are called among the inputs
 NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
 
 
@@ -56,13 +60,18 @@ def differences(
 ) -> list[str]:
     """Where two configs, nested or flat, differ, as `KEY: then -> now`, the most telling first.
 
-    A key that only one of them has does not count: a later version of a program declares more keys. The data root
-    counts where it decides which images there are, however it is written.
+    A key that only one of them has does not count: a later version of a program declares more keys. Of a key of all
+    runs it is known what was done without it: what its default says. The data root counts where it decides which images
+    there are, and it and the file of class texts count however they are written.
 
     Args:
         of_a_batch: the method scores the images of a batch together, see `scores_batches`.
     """
     before, after = flat(then), flat(now)
+    for key in before.keys() ^ after.keys():
+        if key in ALL_RUNS:
+            before.setdefault(key, ALL_RUNS[key].default)
+            after.setdefault(key, ALL_RUNS[key].default)
     skipped = set(ignored) - set(OF_A_BATCH if of_a_batch else ())
     roots = before.get("DATASET.ROOT"), after.get("DATASET.ROOT")
     if after.get("DATASET.NAME") != OWN_IMAGES or not all(roots):  # "": not given
@@ -97,8 +106,8 @@ def inputs(trainer: Any) -> dict[str, Any]:
     """Short hashes of what a trainer was built from and its settings only name; for messages by what they are.
 
     The backbone's weights where the trainer has `backbone_hash`; the images of each part, by their paths below the
-    folder that holds all of them, with labels; the class names; the template. Of a method that scores the images of a
-    batch together also the number of processes, which share them.
+    folder that holds all of them, with labels; the class names; the template; the user's texts of the classes. Of a
+    method that scores the images of a batch together also the number of processes, which share them.
     """
     found: dict[str, Any] = {}
     if getattr(trainer, "backbone_hash", None):
@@ -120,11 +129,19 @@ def inputs(trainer: Any) -> dict[str, Any]:
         found["class names"] = _hash(getattr(dataset, "classnames", None) or ())
         if getattr(dataset, "template", None):
             found["template"] = dataset.template
+    if texts := getattr(trainer, "written_texts", None):
+        found[CLASS_TEXTS] = written_texts.content_hash(texts)
     if scores_batches(trainer):
         from . import processes  # here, because it takes seconds, and a report needs none of it
 
         found["processes"] = processes.count()
     return found
+
+
+def inputs_of_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `inputs` can be told before anything is built: the user's texts of the classes, where there are some."""
+    texts = written_texts.class_texts(config)
+    return {CLASS_TEXTS: written_texts.content_hash(texts)} if texts else {}
 
 
 def scores_batches(trainer: Any) -> bool:
@@ -133,7 +150,7 @@ def scores_batches(trainer: Any) -> bool:
 
 
 def _comparable(key: str, value: Any) -> Any:
-    if key == "DATASET.ROOT":
+    if key == "DATASET.ROOT" or (key == written_texts.CLASS_TEXTS and value):
         return _path(value)
     return json.dumps(value, default=str) if isinstance(value, (list, tuple)) else value
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from foundation import identity
 from foundation.errors import WrongInput
-from runs import unfinished
+from runs import class_texts, unfinished
 from runs.lock import only_one
 from runs.record import FILE_NAME, about_model, other_run, read_record
 
@@ -132,7 +132,7 @@ def set_aside(folder: Path, kind: str, new: Collection[Path] = ()) -> None:
     Args:
         new: files that are not the earlier run's.
     """
-    patterns = ["log.txt*", "cmat.pt"]
+    patterns = ["log.txt*", "cmat.pt", class_texts.FILE_NAME]
     if kind == "train":
         patterns += [
             unfinished.FILE_NAME,

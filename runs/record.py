@@ -9,7 +9,8 @@ model                  of an evaluation, of the run in model_dir: trainer, datas
 config                 every setting, as nested dictionaries; DATASET.ROOT, which tells folders of one's own images
                        apart, absolute
 classnames             C names by label; absent in older records
-inputs                 hashes of what the settings only name: weights, images, class names (foundation/identity.py)
+inputs                 hashes of what the settings only name: weights, images, class names, class texts
+                       (foundation/identity.py)
 scores_batches         whether results depend on the number of images and classes that are scored at once
 metrics                null where nothing was tested, else
     accuracy, error_rate, macro_f1   in percent, as Dassl prints them; with TEST.TOP_K 5 also top5_accuracy
@@ -234,7 +235,8 @@ def other_run(
     tested = record.get("model") or {}
     if model and tested and tested["started"] != model["started"]:
         found.append(f"the model, trained: {tested['started']} -> {model['started']}")
-    now = {"processes": processes} if of_a_batch and kind == "train" else {}
+    now = identity.inputs_of_settings(config)
+    now |= {"processes": processes} if of_a_batch and kind == "train" else {}
     return found + identity.differing_inputs(record.get("inputs", {}), now)
 
 

@@ -17,7 +17,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.evaluation.build import EVALUATOR_REGISTRY
 from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
-from foundation import identity
+from foundation import identity, written_texts
 from foundation.errors import MissingFile
 from foundation.keys import Key, check, declare, each, one_of, value
 from foundation.keys.of_all_runs import ALL_RUNS
@@ -54,6 +54,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
         cfg.SEED = seed
     merge_pairs(cfg, args.opts or [])
     expand_home(cfg)
+    # What a run is known by, and what it is used with later, are the templates and not the name of their file.
+    cfg.DATASET.TEMPLATES = written_texts.templates(cfg.DATASET.TEMPLATES)
     cfg.freeze()
     return cfg
 
@@ -150,6 +152,7 @@ def check_values(cfg: CfgNode) -> None:
             )
             raise ValueError(f"{what} {said}; choose from: {', '.join(sorted(names))}")
     check(cfg, declared_keys(trainer, dataset))
+    written_texts.class_texts(cfg)
     if DASSL_PATH and cfg.INPUT.RESIZE_MODE != "shortest":
         raise ValueError(
             f"INPUT.RESIZE_MODE is {cfg.INPUT.RESIZE_MODE}: the original Dassl knows shortest only"

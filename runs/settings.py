@@ -98,6 +98,8 @@ def merge_one(cfg: CfgNode, key: str, value: Any, origin: str, text: str | None 
             cfg.merge_from_list([key, repr(_text(value if text is None else text))])
         elif isinstance(default, float) and isinstance(value, (int, str)) and not isinstance(value, bool):
             cfg.merge_from_list([key, float(value)])  # yacs refuses `LR 1`; everybody who writes it means 1.0
+        elif isinstance(default, tuple) and _is_word(value) and all(isinstance(x, str) for x in default):
+            cfg.merge_from_list([key, (value,)])  # of a list of texts, one alone
         elif value is None or value == "None":  # which yacs puts in the place of any value
             raise TypeError
         else:
@@ -117,6 +119,15 @@ def _text(value: Any) -> str:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return str(value)
     return unquoted if isinstance(unquoted, str) else str(value)
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a value is a text that Python would not take for anything else."""
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return isinstance(value, str) and value != ""
+    return False
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -26,7 +26,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import count_num_param, read_image
 from datasets.config import reading_options
 from foundation.keys.of_all_runs import of
-from runs import ROOT
+from runs import ROOT, class_texts
 from runs.folder import can_continue
 from runs.record import FILE_NAME, read_record
 from runs.schema import extend_cfg
@@ -176,7 +176,8 @@ def load_run(
         backbone: where its weights are, in place of the run's MODEL.BACKBONE.NAME.
 
     Raises:
-        FileNotFoundError: there is no such folder, no finished run in it, or no checkpoint.
+        FileNotFoundError: there is no such folder, no finished run in it, or no checkpoint; or not the class texts that
+            the method scores with.
         ValueError: the record cannot be read or lacks class names; the method takes no other classes; the backbone is
             another one than the run's; a checkpoint does not fit.
         OSError: the backbone's weights cannot be had.
@@ -189,6 +190,10 @@ def load_run(
     for key, value in (NOT_USED | ({"MODEL.INIT_WEIGHTS": ""} if model_dir else {})).items():
         _set(cfg, key, value)
     cfg.USE_CUDA = _on_gpu(device)
+    if method.model_class.zeroshot_guides:
+        cfg.DATASET.CLASS_TEXTS, cfg.DATASET.TEMPLATES = "", ()
+    else:
+        cfg.DATASET.CLASS_TEXTS = class_texts.kept(record, folder)
     if backbone is not None:
         cfg.MODEL.BACKBONE.NAME = backbone
     if precision is not None and "PREC" in cfg.TRAINER.get(getattr(method, "section", ""), {}):

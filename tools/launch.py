@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 
 from foundation.errors import WrongInput
+from foundation.written_texts import CLASS_TEXTS, TEMPLATES
 from runs import ROOT, shipped
 from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
@@ -96,6 +97,7 @@ def grid_of(args: argparse.Namespace) -> Grid:
     for key in args.opts[::2]:
         if key in DECIDED_HERE:
             raise WrongInput(f"--opts {key}: {DECIDED_HERE[key]}")
+    opts = [part for pair in zip(args.opts[::2], args.opts[1::2]) for part in (pair[0], _from_here(*pair))]
     for name, values in {"seeds": args.seeds, "shots": args.shots, "lengths": args.lengths}.items():
         if min(values or [1]) < (0 if name == "seeds" else 1):
             raise ValueError(f"--{name} {min(values)}: must be {0 if name == 'seeds' else 1} or more")
@@ -107,8 +109,15 @@ def grid_of(args: argparse.Namespace) -> Grid:
         tuple(args.shots or protocol.shots),
         args.source,
         tuple(args.lengths),
-        tuple(args.opts),
+        tuple(opts),
     )
+
+
+def _from_here(key: str, value: str) -> str:
+    """A setting's value as a run takes it, which is started in the checkout: a file of here by its whole path."""
+    if key in (CLASS_TEXTS, TEMPLATES) and Path.cwd() != ROOT and Path(value).expanduser().is_file():
+        return str(Path(value).expanduser().absolute())
+    return value
 
 
 def all_trainers(args: argparse.Namespace) -> list[str]:

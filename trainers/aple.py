@@ -36,7 +36,6 @@ from foundation.keys import Allowed, Key, above, at_least, one_of, share
 from .image_adapter import ImageAdapter
 from .ivlp import IVLP, IVLPModel
 from .prompt_model import Prompts
-from .zeroshot_texts import zeroshot_texts
 
 #: Stage -> what it trains.
 STAGES = {"language": ("language",), "vision": ("vision",), "both": ("language", "vision")}
@@ -55,12 +54,13 @@ class APLeModel(IVLPModel):
     """Free prompts in both towers, the adapter, and zero-shot CLIP as guide. ``stage`` decides what is trained."""
 
     section = "APLE"
+    zeroshot_guides = True
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         self.options = cfg.TRAINER.APLE
         self.adapter = ImageAdapter(self.options.SIGMA, self.options.ALPHA)
-        self.zeroshot = zeroshot_texts(clip, classnames, [template])
+        self.zeroshot = self.zeroshot_texts([template])
         self.stage = "both"
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:

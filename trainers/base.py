@@ -140,6 +140,7 @@ class PromptTrainer(TrainerX):
         print("Building the prompts")
         self.model: Any = self._build_prompts(towers, classes).to(self.device)
         self.model.about["trainer"] = type(self).__name__
+        self._tell_of_written_texts(classes.names)
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
         processes.copy_from_first(self.model.parameters())
@@ -168,6 +169,30 @@ class PromptTrainer(TrainerX):
         self.captured = captured.Captured(recorder, self.model, "training steps", scale)
         self.captured_scores = captured.Captured(recorder, self.model, "evaluation batches")
         self._forget()
+
+    @property
+    def written_texts(self) -> dict[str, list[str]]:
+        """Texts that the user has written, by class, where the method uses them (DATASET.CLASS_TEXTS)."""
+        written = self.model.written_texts
+        return written.texts if written.used else {}
+
+    def _tell_of_written_texts(self, classnames: list[str]) -> None:
+        """Which of the user's texts and templates are used, and which not."""
+        written = self.model.written_texts
+        if written.given and not written.used:
+            print(
+                f"Warning: {type(self).__name__} takes no notice of {' and '.join(written.given)}: it learns all its "
+                "texts, and has no zero-shot ones beside them"
+            )
+        elif written.given:
+            print(f"Zero-shot texts: those of {' and '.join(written.given)}")
+            dataset = getattr(getattr(self, "dm", None), "dataset", None)
+            others = written.of_no_class(getattr(dataset, "all_classnames", classnames))
+            if others:
+                shown = ", ".join(map(repr, others[:5])) + (" ..." if len(others) > 5 else "")
+                print(
+                    f"Warning: {written.file} has texts of what is no class of {self.cfg.DATASET.NAME}: {shown}"
+                )
 
     def _use_feature_cache(self) -> None:
         """Keep image features on disk, if ``TEST.FEATURE_CACHE`` names a folder and the method leaves images alone.

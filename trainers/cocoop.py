@@ -17,8 +17,9 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least
 
 from .base import PREC, PromptTrainer
-from .prompt_model import PromptModel, unit
+from .prompt_model import PromptModel
 from .text_context import TextContext
+from .unit import unit
 
 CHUNK = 2**15  #: text tokens that are encoded at once; bounds the memory, not the batch
 

@@ -15,8 +15,7 @@ from foundation.keys import Key, at_least
 
 from .base import PromptTrainer, Release
 from .coop import CoOp, CoOpModel
-from .prompt_model import unit
-from .zeroshot_texts import zeroshot_texts
+from .unit import unit
 
 WORDS = "a photo of a"
 
@@ -24,6 +23,7 @@ WORDS = "a photo of a"
 class KgCoOpModel(CoOpModel):
     """CoOp's context, from the words "a photo of a"; CTX_INIT may give others."""
 
+    zeroshot_guides = True
     released_unused = ("bias_vectors", "meta_net")
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
@@ -31,7 +31,7 @@ class KgCoOpModel(CoOpModel):
         self.weight = cfg.TRAINER.COOP.W
         if cfg.DATASET.NAME == "DescribableTextures":  # as in the release
             template = "a photo of a {}, a type of texture."
-        self.zeroshot = zeroshot_texts(clip, classnames, [template])
+        self.zeroshot = self.zeroshot_texts([template])
 
     def initial_words(self, options: CfgNode) -> str:
         given = super().initial_words(options)

@@ -22,8 +22,9 @@ from foundation.keys import Key, above, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
 from .matching import Matching, hierarchical_matching
-from .prompt_model import PromptModel, Prompts, unit
+from .prompt_model import PromptModel, Prompts
 from .text_context import TextContext
+from .unit import unit
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
 
 VARIANTS = ("paper", "release")

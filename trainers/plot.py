@@ -16,8 +16,9 @@ from foundation.keys import Key, at_least, one_of
 
 from .base import PREC, PromptTrainer
 from .matching import Matching, hierarchical_matching
-from .prompt_model import PromptModel, unit
+from .prompt_model import PromptModel
 from .text_context import POSITIONS, TextContext
+from .unit import unit
 
 
 class Texts(NamedTuple):

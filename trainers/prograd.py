@@ -19,7 +19,6 @@ from foundation.keys import Key, above, at_least, one_of
 from . import processes
 from .base import PromptTrainer
 from .coop import CoOp, CoOpModel
-from .zeroshot_texts import zeroshot_texts
 
 # Where the release's templates are not CoOp's: of the teacher, and of the context that starts from them.
 TEMPLATES = {
@@ -38,13 +37,15 @@ class ProGradModel(CoOpModel):
     and from zeros in front of them.
     """
 
+    zeroshot_guides = True
+
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         template = TEMPLATES.get(cfg.DATASET.NAME, template)
         if from_template(cfg.TRAINER.COOP):
             self._start_from(template.partition("{}")[0].strip(), clip)
         self.temperature = cfg.LOSS.T
-        self.zeroshot = zeroshot_texts(clip, classnames, [template])
+        self.zeroshot = self.zeroshot_texts([template])
 
     def initial_words(self, options: CfgNode) -> str:
         return "" if from_template(options) or options.CTX_INIT == "False" else super().initial_words(options)

@@ -13,6 +13,8 @@ from .class_texts import ClassTexts
 from .feature_cache import FeatureCache
 from .matching import Matching
 from .optimisers import Group
+from .unit import unit
+from .zeroshot_texts import WrittenTexts, mean_features
 
 #: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
 Prompts = tuple[Tensor | None, Tensor | None]
@@ -37,6 +39,8 @@ class PromptModel(nn.Module):
 
     #: The score of an image depends on the others of its batch, and on which classes are scored at once.
     scores_batches = False
+    #: Its ``zeroshot_texts`` are of the loss alone: what was learned is used without them.
+    zeroshot_guides = False
     #: Parameters or modules -> their names in the method's released checkpoints; "name[i]" is a row of a tensor.
     released: dict[str, str] = {}
     #: What released checkpoints hold beside that and CLIP, and no one uses.
@@ -55,6 +59,7 @@ class PromptModel(nn.Module):
             "class_names": list(classnames),
         }
         self.class_texts = ClassTexts(clip.text, cfg)
+        self.written_texts = WrittenTexts(cfg)
         self.kept_visual_prompts: Prompts | None = None
         self.feature_cache: FeatureCache | None = None
         self.cache_training = False  # use it in training too
@@ -67,6 +72,23 @@ class PromptModel(nn.Module):
     def fits_these_classes_only(self) -> None:
         """To be called where something is learned for each class: a checkpoint of other classes is then refused."""
         self.about["classes"] = str(len(self.about["class_names"]))
+
+    def zeroshot_texts(self, templates: list[str], unit_each: bool = True) -> Tensor:
+        """(C, d) unit features of all classes' texts that nobody learns: those of the user, or else ``templates``.
+
+        Over several texts of a class the mean of their features, scaled to unit norm.
+
+        Args:
+            unit_each: scale the feature of each of the method's templates to unit norm before the mean; those of the
+                user's texts are.
+
+        Raises:
+            ValueError: the user gives no text of a class, or one that is longer than the text tower's context.
+        """
+        names, written = self.about["class_names"], self.written_texts
+        texts = written.of_classes(names, templates)
+        written.check_lengths(self.clip, names, texts)
+        return mean_features(self.clip, texts, unit_each or bool(written.given))
 
     def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
         """The shallow prompts of all C classes, and the deep ones (D - 1, R, n, w) or None.
@@ -185,8 +207,3 @@ class PromptModel(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore; trainers.checkpoint compares it before it loads."""
-
-
-def unit(features: Tensor) -> Tensor:
-    """Features scaled to unit norm, in fp32."""
-    return F.normalize(features.float(), dim=-1)

@@ -18,22 +18,22 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, above, at_least
 
 from .ivlp import IVLP, IVLPModel
-from .prompt_model import unit
 from .templates import PROMPTSRC
-from .zeroshot_texts import zeroshot_texts
+from .unit import unit
 
 
 class PromptSRCModel(IVLPModel):
     """IVLP's prompts, and frozen CLIP as the teacher."""
 
     section = "PROMPTSRC"
+    zeroshot_guides = True
     released_unused = ("prompt_learner.ZS_image_encoder.",)
 
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
         options = cfg.TRAINER.PROMPTSRC
         self.text_weight, self.image_weight = options.TEXT_LOSS_WEIGHT, options.IMAGE_LOSS_WEIGHT
-        self.frozen_texts = zeroshot_texts(clip, classnames, PROMPTSRC, unit_each=False)
+        self.frozen_texts = self.zeroshot_texts(PROMPTSRC, unit_each=False)
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         texts, features = self.encode_texts(), self.encode_images(images)

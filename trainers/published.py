@@ -19,6 +19,7 @@ from .prompt_model import PromptModel
 
 HUB = "hf-hub:"
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
+TEXTS = "class_texts.json"  #: where the user has given some that the method scores with
 ABOUT = "about"  #: of the file's metadata: what PromptModel.about says, as JSON
 
 
@@ -51,7 +52,7 @@ def local_folder(name: str) -> Path:
     """
     if not name.startswith(HUB):
         return Path(name).expanduser()
-    repository, files = name.removeprefix(HUB), [WEIGHTS, SETTINGS]
+    repository, files = name.removeprefix(HUB), [WEIGHTS, SETTINGS, TEXTS]
     try:
         return Path(snapshot_download(repository, allow_patterns=files, local_files_only=True))
     except LocalEntryNotFoundError:

@@ -13,7 +13,6 @@ from foundation.keys import Key, at_least
 from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel, Prompts
 from .visual_prompts import FreeVisualPrompts, vpt_names
-from .zeroshot_texts import zeroshot_texts
 
 
 class VPTModel(PromptModel):
@@ -24,7 +23,7 @@ class VPTModel(PromptModel):
         options = cfg.TRAINER.VPT
         self.visual = FreeVisualPrompts(clip, options.N_CTX_VISION, options.PROMPT_DEPTH_VISION)
         words = options.CTX_INIT.replace("_", " ")
-        self.texts = zeroshot_texts(clip, classnames, [f"{words} {{}}."])
+        self.texts = self.zeroshot_texts([f"{words} {{}}."])
         self.released = {
             "visual.shallow": "image_encoder.VPT",
             **vpt_names("visual.deep", "image_encoder", options.PROMPT_DEPTH_VISION),

@@ -9,7 +9,6 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer
 from .prompt_model import PromptModel
 from .templates import SELECTED
-from .zeroshot_texts import zeroshot_texts
 
 
 class ZeroshotModel(PromptModel):
@@ -17,7 +16,7 @@ class ZeroshotModel(PromptModel):
 
     def __init__(self, cfg: Any, clip: Any, classnames: list[str], template: str) -> None:
         super().__init__(cfg, clip, classnames, template)
-        self.texts = zeroshot_texts(clip, classnames, self.templates(cfg, template))
+        self.texts = self.zeroshot_texts(self.templates(cfg, template))
 
     def templates(self, cfg: Any, template: str) -> list[str]:
         return [template]

@@ -1,38 +1,126 @@
-"""Class texts of zero-shot CLIP: a baseline, and the reference that several methods stay close to."""
+"""Class texts of zero-shot CLIP: a baseline, and the reference that several methods stay close to.
+
+Of which texts a class's feature is the mean is the user's choice (``DATASET.CLASS_TEXTS``, ``DATASET.TEMPLATES``), or
+else the method's templates.
+"""
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, encode
+from foundation import written_texts
+from foundation.errors import WrongInput
+from foundation.keys.of_all_runs import of
 
 from . import processes
-from .prompt_model import unit
+from .unit import unit
 
 CHUNK = 1024  #: texts that are encoded at once
+_SHOWN = 3  # classes in a message
+
+
+class WrittenTexts:
+    """What the user has written in place of a method's templates.
+
+    Attributes:
+        texts: by class, as in ``DATASET.CLASS_TEXTS``; empty where none are given.
+        templates: ``DATASET.TEMPLATES``.
+        used: a method has asked for them.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.file: str = of(cfg, written_texts.CLASS_TEXTS)
+        self.texts = written_texts.class_texts(cfg)
+        self.templates = list(written_texts.templates(of(cfg, written_texts.TEMPLATES)))
+        self.used = False
+
+    @property
+    def given(self) -> list[str]:
+        """The keys that the user has set."""
+        both = {written_texts.CLASS_TEXTS: self.texts, written_texts.TEMPLATES: self.templates}
+        return [key for key, found in both.items() if found]
+
+    def of_classes(self, classnames: list[str], templates: list[str]) -> list[list[str]]:
+        """The texts of each of C classes: those of the file, and the user's templates with its name.
+
+        Where the user gives neither, ``templates`` with its name.
+
+        Raises:
+            ValueError: the file has no text of a class.
+        """
+        self.used = True
+        chosen = self.templates if self.given else templates
+        filled = [[text.format(name.replace("_", " ")) for text in chosen] for name in classnames]
+        if not self.texts:
+            return filled
+        own = {written_texts.plain(name): texts for name, texts in self.texts.items()}
+        without = [name for name in classnames if written_texts.plain(name) not in own]
+        if without:
+            raise WrongInput(
+                f"{written_texts.CLASS_TEXTS} {self.file} has no texts of {_some(without)}; it has those of "
+                f"{_some(list(self.texts))}"
+            )
+        return [own[written_texts.plain(name)] + more for name, more in zip(classnames, filled)]
+
+    def check_lengths(self, clip: CLIP, classnames: list[str], texts: list[list[str]]) -> None:
+        """ValueError where a text of the file is longer than the text tower's context, with the first and how many."""
+        if not self.texts:
+            return
+        most = clip.text.context_length
+        lengths = (
+            (name, text, len(encode(text)) + 2) for name, own in zip(classnames, texts) for text in own
+        )
+        long = [(name, text, length) for name, text, length in lengths if length > most]
+        if long:
+            name, text, length = long[0]
+            more = f" ({len(long) - 1} more are longer, too)" if len(long) > 1 else ""
+            shown = text if len(text) <= 60 else f"{text[:60]}..."
+            raise WrongInput(
+                f"{written_texts.CLASS_TEXTS} {self.file}: the text tower holds {most} tokens, and "
+                f"{shown!r} of {name!r} has {length}{more}: shorten what is longer"
+            )
+
+    def of_no_class(self, classnames: list[str]) -> list[str]:
+        """Names in the file that are not among ``classnames``."""
+        known = set(map(written_texts.plain, classnames))
+        return [name for name in self.texts if written_texts.plain(name) not in known]
 
 
 @torch.no_grad()
-def zeroshot_texts(clip: CLIP, classnames: list[str], templates: list[str], unit_each: bool = True) -> Tensor:
-    """(C, d) unit text features; over several templates the mean of the features, scaled to unit norm.
+def mean_features(clip: CLIP, texts: list[list[str]], unit_each: bool = True) -> Tensor:
+    """(C, d) unit features of C classes: of each the mean over its texts, scaled to unit norm.
 
     Args:
-        unit_each: scale every template's feature to unit norm before the mean (CLIP's authors do, PromptSRC does not).
+        texts: of each class at least one.
+        unit_each: scale the feature of every text to unit norm before the mean, as CLIP's authors do (notebook of the
+            CLIP repository).
     """
-    names = [name.replace("_", " ") for name in classnames]
-    if len(names) < processes.count():
-        return _encoded(clip, names, templates, unit_each)
-    own = processes.share(len(names))
-    return processes.gather(_encoded(clip, names[own.start : own.stop], templates, unit_each), len(names))
+    if len(texts) < processes.count():
+        return _encoded(clip, texts, unit_each)
+    own = processes.share(len(texts))
+    return processes.gather(_encoded(clip, texts[own.start : own.stop], unit_each), len(texts))
 
 
-def _encoded(clip: CLIP, names: list[str], templates: list[str], unit_each: bool) -> Tensor:
-    """In one process, in chunks."""
+def _encoded(clip: CLIP, texts: list[list[str]], unit_each: bool) -> Tensor:
+    """In one process, in chunks: the first texts of some classes, then their second ones ..."""
     chunks = []
-    for start in range(0, len(names), CHUNK):
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        counts = torch.tensor([len(own) for own in part])
         total = torch.zeros(())
-        for template in templates:
-            texts = [template.format(name) for name in names[start : start + CHUNK]]
-            feature = clip.text.encode(texts).float()
-            total = total.to(feature) + (unit(feature) if unit_each else feature)
-        chunks.append(unit(total / len(templates)))
+        for number in range(int(counts.max())):
+            rows = torch.nonzero(counts > number)[:, 0]
+            feature = clip.text.encode([part[row][number] for row in rows]).float()
+            feature = unit(feature) if unit_each else feature
+            if number == 0:
+                total = torch.zeros_like(feature)
+            total.index_add_(0, rows.to(total.device), feature)
+        chunks.append(unit(total / counts[:, None].to(total)))
     return torch.cat(chunks)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )

@@ -3,10 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .key import Key, above, at_least, one_of, value
+from foundation.template import is_template
+
+from .key import Allowed, Key, above, at_least, each, one_of, value
+
+_template = Allowed(
+    lambda text: isinstance(text, str) and is_template(text),
+    "one {} for the class name and no other brace is needed",
+    "with one {} for the class name",
+)
 
 ALL_RUNS: dict[str, Key] = {
     "DATASET.SUBSAMPLE_CLASSES": Key("all", "which half of the classes", one_of("all", "base", "new")),
+    "DATASET.CLASS_TEXTS": Key(
+        "", "zero-shot texts are those of this JSON file, {class: [texts]}; DATASETS.md", is_path=True
+    ),
+    "DATASET.TEMPLATES": Key(
+        (),
+        "zero-shot texts are these templates with the class names, or those in a file; DATASETS.md",
+        each(_template),
+    ),
     "DATALOADER.CACHE_MB": Key(0, "memory for decoded training images, of each worker", at_least(0)),
     "INPUT.EXIF": Key(False, "turn images as their orientation tags say; published numbers ignore them"),
     "INPUT.WHITE": Key(

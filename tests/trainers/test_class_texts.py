@@ -5,7 +5,7 @@ import torch
 
 import clip.arrangement
 from tests.trainers.harness import LEARNERS, assert_close
-from trainers import class_texts, zeroshot_texts
+from trainers import class_texts
 from trainers.base import Classes
 
 
@@ -109,14 +109,3 @@ def test_evaluation_needs_less_memory_than_training(make):
 def test_what_is_too_small_is_named(key, value, words, make):
     with pytest.raises(ValueError, match=words):
         make("CoOp", key, value).model.encode_texts()
-
-
-@pytest.mark.parametrize("unit_each", [True, False])
-def test_zeroshot_texts_in_chunks(unit_each, make, monkeypatch):
-    towers, names = make("CoOp").model.clip, ["sun", "the_annual crop land", "river", "sea", "a road"]
-    templates = ["a photo of a {}.", "{}.", "itap of the {}."]
-    whole = zeroshot_texts.zeroshot_texts(towers, names, templates, unit_each)
-    monkeypatch.setattr(zeroshot_texts, "CHUNK", 2)
-    assert_close(zeroshot_texts.zeroshot_texts(towers, names, templates, unit_each), whole, 1e-5)
-    one = zeroshot_texts.zeroshot_texts(towers, names[1:2], templates, unit_each)
-    assert_close(one, whole[1:2], 1e-5)

@@ -5,7 +5,7 @@ import torch
 
 from tests.trainers.harness import METHODS, assert_close
 from trainers.matching import hierarchical_matching
-from trainers.prompt_model import unit
+from trainers.unit import unit
 
 MATCHING = {
     "paper": ("MMTPA",),

@@ -8,7 +8,8 @@ from safetensors.torch import save
 
 from runs.trained import TrainedRun
 from tools.exporting import about
-from trainers.prompt_model import PromptModel, unit
+from trainers.prompt_model import PromptModel
+from trainers.unit import unit
 
 TEXTS = "classifier.safetensors"
 ABOUT = "classifier.json"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.identity import flat
+from runs import class_texts
 from runs.schema import declared_keys
 from runs.trained import TrainedRun
 from trainers.published import SETTINGS, WEIGHTS, learned_bytes
@@ -28,10 +29,11 @@ SHOWN = ("TRAINER.", "OPTIM.NAME", "OPTIM.LR", "OPTIM.MAX_EPOCH", "DATASET.SUBSA
 
 
 def write(run: TrainedRun, folder: Path) -> str:
-    """The three files."""
+    """The three files, and the classes' texts where the user has given some that the method scores with."""
     settings = published_record(run)
     (folder / WEIGHTS).write_bytes(learned_bytes(run.model))
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1, ensure_ascii=False), encoding="utf-8")
+    class_texts.keep(run.model.written_texts.texts, folder)
     (folder / CARD).write_text(card(run, settings), encoding="utf-8")
     learned = sum(parameter.numel() for parameter in run.model.parameters())
     return f"{learned:,} learned numbers"
@@ -53,6 +55,8 @@ def published_record(run: TrainedRun) -> dict[str, Any]:
             section = section.get(part, {})
         if section.get(name):
             section[name] = ""
+    if run.model.written_texts.texts:
+        config["DATASET"]["CLASS_TEXTS"] = class_texts.FILE_NAME
     if Path(run.model.clip.name).is_file():
         record["backbone"] = config["MODEL"]["BACKBONE"]["NAME"] = Path(run.model.clip.name).name
     return record

@@ -86,6 +86,7 @@ def _tokens(trainer: str, config: str, settings: tuple[str, ...]) -> set[int]:
     merge_file(cfg, str(shipped.CONFIGS / "trainers" / trainer / f"{config}.yaml"))
     merge_pairs(cfg, list(settings))
     cfg.MODEL.BACKBONE.NAME = TOWERS
+    cfg.DATASET.CLASS_TEXTS, cfg.DATASET.TEMPLATES = "", ()  # of other classes than those here
     for section in cfg.TRAINER.values():
         for key in section if isinstance(section, dict) else ():
             if "DEPTH" in key:

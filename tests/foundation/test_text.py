@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.text import read_json, read_text
+from foundation.text import read_json, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
