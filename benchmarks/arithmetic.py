@@ -1,15 +1,16 @@
 """The operations that a step must do: those of the positions that the loss depends on, and of nothing else.
 
 Multiplications and additions of matrix products (2 m n k), counted by hand and not by running the code that is
-measured. A gradient with respect to the input costs what the forward pass does; attention's costs twice as much. Frozen
-weights need none, and neither does what enters the first block frozen.
+measured; of changes, those of prompts and their replacements. A gradient with respect to the input costs what the
+forward pass does; attention's costs twice as much. Frozen weights need none, and neither does what enters the first
+block frozen.
 """
 
 from typing import Any
 
 from torch import Tensor
 
-from clip import ImageTower, TextPrompts, TextTower
+from clip import NONE, Changes, ImageTower, TextPrompts, TextTower
 
 _QKV, _Q, _KV, _REST = (
     6,
@@ -22,11 +23,11 @@ _QKV, _Q, _KV, _REST = (
 def image_operations(
     tower: ImageTower,
     images: Tensor,
-    prompts: Tensor | None = None,
-    deep: Tensor | None = None,
+    changes: Changes = NONE,
     tokens: bool = False,
 ) -> float:
     """Of a plain ViT's forward pass on images (B, 3, H, W), and of the gradient for prompts that want one."""
+    prompts = changes.prompts
     visual: Any = tower.visual
     w, d = visual.proj.shape
     n_images, depth = len(images), len(visual.transformer.resblocks)
@@ -47,11 +48,11 @@ def image_operations(
         return linear * w**2 + attention * mixing * w + 2 * texts * (length if tokens else 1) * w * d
 
     forward = embedding + blocks(n_images * patches + copies * n_prompts, attention=1)
-    wanted = any(part is not None and part.requires_grad for part in (prompts, deep))
+    wanted = any(part.requires_grad for part in changes.tensors())
     return forward + (blocks(copies * n_prompts, attention=2) if wanted else 0)
 
 
-def text_operations(tower: TextTower, prompts: TextPrompts, deep: Tensor | None = None) -> float:
+def text_operations(tower: TextTower, prompts: TextPrompts, changes: Changes = NONE) -> float:
     """Of the forward pass on a forest of texts, and of the gradient for prompts that want one."""
     layout, w, depth = prompts.layout, tower.width, tower.depth
     d = tower.text_projection.shape[1]
@@ -77,7 +78,7 @@ def text_operations(tower: TextTower, prompts: TextPrompts, deep: Tensor | None 
         return linear * w**2 + attention * mixing * w + 2 * read_out * w * d
 
     forward = blocks(shared + (own // n_roots if same_positions else own), attention=1)
-    wanted = any(part is not None and part.requires_grad for part in (prompts.root, prompts.branch, deep))
+    wanted = any(part.requires_grad for part in (prompts.root, prompts.branch, *changes.tensors()))
     return forward + (blocks(shared, attention=2) if wanted else 0)
 
 

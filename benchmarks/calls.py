@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.arithmetic import image_operations, text_operations, transport_operations
 from benchmarks.clock import Clock
-from clip import TextPrompts
+from clip import NONE, Changes, TextPrompts
 
 PARTS = ("image", "text", "transport")
 #: What hierarchical_transport is given, in its order; what follows are options.
@@ -74,25 +74,29 @@ class Calls:
 
 def in_groups(args: tuple[Any, ...], texts: int) -> list[tuple[Any, ...]]:
     prompts, *rest = args
+    changes = rest[0] if rest else NONE
     n_classes = len(prompts.layout.branches)
     size = max(1, texts // len(prompts.layout.roots))
-    return [
-        (prompts.select(range(start, min(start + size, n_classes))), *rest)
-        for start in range(0, n_classes, size)
-    ]
+    groups = [range(start, min(start + size, n_classes)) for start in range(0, n_classes, size)]
+    return [(prompts.select(group), changes.select(group)) for group in groups]
 
 
 def leaf(value: Any) -> Any:
     """The same argument, cut off from what it came from; it asks for a gradient where it did."""
     if isinstance(value, TextPrompts):
         return replace(value, root=leaf(value.root), branch=leaf(value.branch))
+    if isinstance(value, Changes):
+        return value.map(leaf)
     return value.detach().requires_grad_(value.requires_grad) if isinstance(value, torch.Tensor) else value
 
 
+def asks_for_gradient(value: Any) -> bool:
+    tensors = value.tensors() if isinstance(value, Changes) else [getattr(value, "root", value)]
+    return any(getattr(tensor, "requires_grad", False) for tensor in tensors)
+
+
 def forward_backward(autocast: Any, call: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    wanted = any(
-        getattr(getattr(value, "root", value), "requires_grad", False) for value in [*args, *kwargs.values()]
-    )
+    wanted = any(asks_for_gradient(value) for value in [*args, *kwargs.values()])
     with autocast(), torch.set_grad_enabled(wanted):
         out = call(*args, **kwargs)
     outputs = [part for part in (out if isinstance(out, tuple) else (out,)) if part is not None]

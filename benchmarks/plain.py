@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from alignment import hierarchical_transport
-from clip import ImageFeatures, ImageTower, TextFeatures, TextPrompts, TextTower
+from clip import NONE, Changes, ImageFeatures, ImageTower, Tap, TextFeatures, TextPrompts, TextTower
 
 
 class PlainTextTower(TextTower):
     """R x C texts of 77 positions each."""
 
-    def forward(self, prompts: TextPrompts, deep: Tensor | None = None) -> TextFeatures:
+    def forward(self, prompts: TextPrompts, changes: Changes = NONE) -> TextFeatures:
+        deep = replacements(changes)
         layout = prompts.layout
         n_classes, n_roots = len(layout.branches), len(layout.roots)
         length = self.context_length
@@ -30,8 +31,8 @@ class PlainTextTower(TextTower):
         x = (torch.stack(texts) + self.positional_embedding).to(self.stream)
         mask = torch.full((length, length), -torch.inf, device=x.device).triu(1)
         for i, block in enumerate(self.transformer.resblocks):
-            if deep is not None and 0 < i <= len(deep):
-                fresh = deep[i - 1].to(x.dtype).repeat(n_classes, 1, 1)
+            if i in deep:
+                fresh = deep[i].to(x.dtype).repeat(n_classes, 1, 1)
                 x = torch.cat([x[:, :1], fresh, x[:, 1 + fresh.shape[1] :]], dim=1)
             x = block(x, attn_mask=mask)
         x = self.ln_final(x) @ self.text_projection.to(x.dtype)
@@ -44,9 +45,8 @@ class PlainTextTower(TextTower):
 class PlainImageTower(ImageTower):
     """A plain ViT on M copies of every image."""
 
-    def forward(
-        self, images: Tensor, prompts: Tensor | None = None, deep: Tensor | None = None, tokens: bool = False
-    ) -> ImageFeatures:
+    def forward(self, images: Tensor, changes: Changes = NONE, tokens: bool | Tap = False) -> ImageFeatures:
+        prompts, deep = changes.prompts, replacements(changes)
         visual, dtype = self.visual, self.stream
         copies = 1 if prompts is None else len(prompts)
         pixels = images.to(self._dtype()).repeat_interleave(copies, dim=0)
@@ -57,12 +57,24 @@ class PlainImageTower(ImageTower):
             x = torch.cat([x, prompts.to(dtype).repeat(len(images), 1, 1)], dim=1)
         x = visual.ln_pre(x)
         for i, block in enumerate(visual.transformer.resblocks):
-            if deep is not None and 0 < i <= len(deep):
-                fresh = deep[i - 1].to(x.dtype).repeat(len(images), 1, 1)
+            if i in deep:
+                fresh = deep[i].to(x.dtype).repeat(len(images), 1, 1)
                 x = torch.cat([x[:, : -fresh.shape[1]], fresh], dim=1)
             x = block(x)
         x = (visual.ln_post(x) @ visual.proj.to(x.dtype)).unflatten(0, (-1, copies))
         return ImageFeatures(x[:, :, 0], x[:, :, 1:] if tokens else None)
+
+
+def replacements(changes: Changes) -> dict[int, Tensor]:
+    """Block -> the prompts that replace those in front of it.
+
+    Raises:
+        ValueError: other changes, of which there is no plain implementation.
+    """
+    others = any(each.insert or each.kept or each.offset or each.by_class for each in changes.tokens)
+    if others or changes.weights:
+        raise ValueError("of the plain implementation there are prompts and their replacements only")
+    return {each.block: each.values for each in changes.tokens}
 
 
 def plain_transport(

@@ -44,7 +44,7 @@ def evaluate(model: Any, images: torch.Tensor, args: argparse.Namespace) -> dict
 def train(model: Any, images: torch.Tensor, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of a step on a sample."""
     labels = torch.randint(args.classes, (args.batch,))
-    model.train().kept_visual_prompts = None
+    model.train().kept_image_changes = None
 
     def step(i: int) -> None:
         classes = draw_classes(labels, args.classes, args.sample, (1, i))

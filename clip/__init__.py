@@ -1,6 +1,7 @@
-"""CLIP's two towers with one hook for prompts, on open_clip's models."""
+"""CLIP's two towers with one hook for what a method changes in them, on open_clip's models."""
 
-from .image_tower import ImageFeatures, ImageTower
+from .changes import NONE, Changes, LowRank, Tokens, deep_prompts
+from .image_tower import ImageFeatures, ImageTower, Tap
 from .load import load
 from .lookup import kept
 from .model import CLIP
@@ -14,15 +15,21 @@ __all__ = [
     "CLIP",
     "CONTEXT_LENGTH",
     "EOT",
+    "NONE",
     "PRECISIONS",
     "SOS",
+    "Changes",
     "ImageFeatures",
     "ImageTower",
     "Layout",
+    "LowRank",
+    "Tap",
     "TextFeatures",
     "TextPrompts",
     "TextTower",
+    "Tokens",
     "decode",
+    "deep_prompts",
     "encode",
     "kept",
     "load",

@@ -53,19 +53,26 @@ class Arrangement(NamedTuple):
     of_root: Tensor | None  # (R, L, 1) which output tokens are the root's, the same for all classes
 
 
-@looked_up
-def arrange(
-    layout: Layout, device: torch.device, packed: bool, context_length: int = CONTEXT_LENGTH
-) -> Arrangement:
-    """The arrangement of a forest in one of the forms."""
+class _Dealt(NamedTuple):
+    """Where classes stand in the rows: packed there is one grove."""
+
+    lengths: np.ndarray  # (C,) tokens of each branch that are computed
+    classes: np.ndarray  # (C,) in the order in which they stand
+    grove: np.ndarray  # (C,) of each of these
+    there: np.ndarray  # (sum of lengths,) of each of their tokens, in the groves of one root
+    first: np.ndarray  # (C,) of each class's first token, in the rows of the first root
+    n_groves: int
+    room: int  # T, tokens of a grove
+    row: int  # K + T
+
+
+def _dealt(layout: Layout, packed: bool) -> _Dealt:
     # what stands behind the end of text is needed only for its output
     lengths = np.array(layout.branches if layout.tokens else [end + 1 for end in layout.ends])
-    n_roots, n_shared = len(layout.roots), layout.longest_root
-    groves = [np.argsort(lengths, kind="stable")] if packed else _deal(lengths, n_shared)
+    groves = [np.argsort(lengths, kind="stable")] if packed else _deal(lengths, layout.longest_root)
     classes, loads = np.concatenate(groves), [lengths[grove].sum() for grove in groves]
-    room = max(loads)
-    row = n_shared + room
-
+    room = int(max(loads))
+    row = layout.longest_root + room
     # of each class, in the order in which they stand
     counts = lengths[classes]
     before = counts.cumsum() - counts
@@ -74,18 +81,36 @@ def arrange(
     # of each token
     inside = np.arange(counts.sum()) - np.repeat(before, counts)
     there = np.repeat(grove * room + offset, counts) + inside
-    order = np.zeros(len(groves) * room, dtype=np.int64)
-    order[there] = np.repeat(layout.starts[classes], counts) + inside
-    first = np.empty_like(lengths)  # of each class's tokens, in the rows of the first root
-    first[classes] = grove * row + n_shared + offset
+    first = np.empty_like(lengths)
+    first[classes] = grove * row + layout.longest_root + offset
+    return _Dealt(lengths, classes, grove, there, first, len(groves), room, row)
 
-    positions = layout.positions(context_length)
+
+@looked_up
+def arrange(
+    layout: Layout,
+    device: torch.device,
+    packed: bool,
+    context_length: int = CONTEXT_LENGTH,
+    inserted: int = 0,
+) -> Arrangement:
+    """The arrangement of a forest in one of the forms, with room for tokens that are inserted into every root later."""
+    embedded, layout = layout, layout.grown(inserted)
+    dealt = _dealt(layout, packed)
+    n_roots, n_shared, n_groves = len(layout.roots), layout.longest_root, dealt.n_groves
+    counts = dealt.lengths[dealt.classes]
+    inside = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    order = np.zeros(n_groves * dealt.room, dtype=np.int64)
+    order[dealt.there] = np.repeat(layout.starts[dealt.classes], counts) + inside
+
+    positions, n_embedded = embedded.positions(context_length), embedded.longest_root
     equal = len(set(layout.roots)) == 1
-    rows_before = np.arange(n_roots) * len(groves) * row
+    rows_before = np.arange(n_roots) * n_groves * dealt.row
+    first, there = dealt.first, dealt.there
     indices: dict[str, np.ndarray | None] = {
         "order": order,
-        "root_positions": positions[:, :n_shared],
-        "branch_positions": positions[: 1 if equal else None, n_shared + order],
+        "root_positions": positions[:, :n_embedded],
+        "branch_positions": positions[: 1 if equal else None, n_embedded + order],
         "summaries": ((first + layout.ends)[:, None] + rows_before).ravel(),
         "tokens": None,
         "padding": None,
@@ -94,27 +119,27 @@ def arrange(
         "of_root": None,
     }
     if packed:
-        indices["ends"] = (first + layout.ends)[classes]
+        indices["ends"] = (first + layout.ends)[dealt.classes]
         if not layout.tokens:
-            rank = np.argsort(classes)
+            rank = np.argsort(dealt.classes)
             indices["summaries"] = (rank[:, None] + np.arange(n_roots) * len(rank)).ravel()
         if not equal:
             indices["padding"] = np.arange(n_shared) >= np.array(layout.roots)[:, None]
     else:
-        owner = np.full(len(groves) * room, len(lengths) + 1)
-        owner[there] = np.repeat(classes + 1, counts)
+        owner = np.full(n_groves * dealt.room, len(dealt.lengths) + 1)
+        owner[there] = np.repeat(dealt.classes + 1, counts)
         of_roots = np.where(np.arange(n_shared) < np.array(layout.roots)[:, None], 0, -1)
         parts = (
-            np.broadcast_to(of_roots[:, None], (n_roots, len(groves), n_shared)),
-            np.broadcast_to(owner.reshape(len(groves), room), (n_roots, len(groves), room)),
+            np.broadcast_to(of_roots[:, None], (n_roots, n_groves, n_shared)),
+            np.broadcast_to(owner.reshape(n_groves, dealt.room), (n_roots, n_groves, dealt.room)),
         )
-        indices["owner"] = np.concatenate(parts, axis=2).reshape(-1, row)
+        indices["owner"] = np.concatenate(parts, axis=2).reshape(-1, dealt.row)
     if layout.tokens:
         place = np.empty(
             n_shared + len(there), dtype=np.int64
         )  # of the tokens K + T as the layout counts them
         place[:n_shared] = np.arange(n_shared)
-        place[n_shared + order[there]] = there // room * row + n_shared + there % room
+        place[n_shared + order[there]] = there // dealt.room * dealt.row + n_shared + there % dealt.room
         tokens = place[layout.read_out()]  # (R, C, L)
         if not packed:
             step = np.arange(tokens.shape[2])
@@ -129,6 +154,42 @@ def arrange(
         name: None if index is None else send(torch.tensor(index), device) for name, index in indices.items()
     }
     return Arrangement(groups=groups, **tensors)  # type: ignore[arg-type]
+
+
+class Split(NamedTuple):
+    """From the arrangement of a forest to that of ``layout.split(start)``, where each class has a part of the roots for
+    itself.
+    """
+
+    at: Arrangement
+    source: Tensor  # (R G (K + T),) where each token of the new rows stands among those of the old ones
+    own: Tensor  # (C R n,) where the tokens that differ by class stand among those of the new rows
+
+
+@looked_up
+def split(layout: Layout, device: torch.device, packed: bool, start: int, n: int, inserted: int = 0) -> Split:
+    """The split of a forest, whose roots grew by ``inserted`` tokens, for n tokens from ``start`` on."""
+    layout = layout.grown(inserted)
+    after = layout.split(start)
+    old, new = _dealt(layout, packed), _dealt(after, packed)
+    n_roots, rest = len(layout.roots), layout.longest_root - start
+    grove = np.empty_like(old.first)
+    grove[old.classes] = old.grove
+
+    counts = new.lengths[new.classes]
+    inside = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    label = np.repeat(new.classes, counts)
+    of_root = grove[label] * old.row + start + inside  # in the rows of the first root
+    of_branch = old.first[label] + inside - rest
+    rows = np.zeros((new.n_groves, new.row), dtype=np.int64)
+    rows[:, :start] = np.arange(start)
+    rows[new.there // new.room, start + new.there % new.room] = np.where(inside < rest, of_root, of_branch)
+    roots = np.arange(n_roots)
+    source = rows.ravel() + (roots * old.n_groves * old.row)[:, None]
+    own = new.first[:, None] + roots * new.n_groves * new.row
+    own = own[..., None] + np.arange(n)
+    to_device = (send(torch.from_numpy(index.ravel()), device) for index in (source, own))
+    return Split(arrange(after, device, packed), *to_device)
 
 
 def _deal(lengths: np.ndarray, n_shared: int) -> list[np.ndarray]:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from .linear import linear
 from .precision import SLOPE
+from .weights import BlockWeights
 
 
 def require_plain(blocks: Any, tower: str) -> None:
@@ -30,13 +30,12 @@ def layer_norm(x: Tensor, norm: Any, dtype: torch.dtype | None = None) -> Tensor
     dtype = dtype or x.dtype
     if isinstance(norm, nn.Identity):
         return x.to(dtype)
-    return F.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(dtype)
+    return F.layer_norm(x.float(), norm.weight.shape, norm.weight, norm.bias, norm.eps).to(dtype)
 
 
-def project(block: Any, x: Tensor) -> Tensor:
+def project(weights: BlockWeights, x: Tensor) -> Tensor:
     """First half: queries, keys and values of x (B, T, w) side by side, (B, T, 3 w)."""
-    weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
-    return linear(layer_norm(x, block.ln_1, weight.dtype), weight, bias)
+    return weights.qkv(layer_norm(x, weights.ln_1, weights.qkv.weight.dtype))
 
 
 def heads(block: Any, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,26 +53,39 @@ def side_by_side(attended: Tensor) -> Tensor:
     return attended.transpose(1, 2).flatten(2)
 
 
-def finish(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+def finish(block: Any, weights: BlockWeights, x: Tensor, attended: Tensor) -> Tensor:
     """Second half: x (B, T, w) and the attended values (B, T, w) of the same positions -> (B, T, w)."""
-    out = block.attn.out_proj
-    x = x + block.ls_1(linear(attended, out.weight, out.bias))
-    return x + block.ls_2(_feed_forward(block.mlp, layer_norm(x, block.ln_2, out.weight.dtype)))
+    x = x + block.ls_1(weights.o(attended))
+    inner = layer_norm(x, weights.ln_2, weights.o.weight.dtype)
+    return x + block.ls_2(_feed_forward(block.mlp[1], weights, inner))
 
 
-def _feed_forward(mlp: Any, x: Tensor) -> Tensor:
+def _feed_forward(activation: nn.Module, weights: BlockWeights, x: Tensor) -> Tensor:
     """OpenAI's activation, x sigmoid(s x), is silu(s x) / s: one pass over the wide layer instead of three, of which
     only the input is kept for the gradient. The factors go to where the layer is narrow; in lower precision they stand
     in the weights (see ``precision``).
     """
-    widen, activation, narrow = mlp
+    widen, narrow = weights.fc, weights.proj
     if not isinstance(activation, QuickGELU):
-        return mlp(x)
-    hidden = F.silu(linear(x * SLOPE, widen.weight, widen.bias * SLOPE))
-    return torch.add(narrow.bias, linear(hidden, narrow.weight), alpha=1 / SLOPE)
+        return narrow(activation(widen(x)))
+    assert widen.bias is not None
+    assert narrow.bias is not None
+    hidden = F.silu(widen._replace(bias=widen.bias * SLOPE)(x * SLOPE))
+    return torch.add(narrow.bias, narrow._replace(bias=None)(hidden), alpha=1 / SLOPE)
 
 
-def replace_tokens(x: Tensor, fresh: Tensor, start: int) -> Tensor:
-    """x (A, B, T, w) with fresh (A or 1, B or 1, n, w) in place of the tokens ``start`` .. ``start + n``."""
+def replace_tokens(x: Tensor, fresh: Tensor, start: int, kept: float = 0.0) -> Tensor:
+    """x (A, B, T, w) with fresh (A or 1, B or 1, n, w) in place of the tokens ``start`` .. ``start + n``, of which the
+    share ``kept`` stays.
+    """
     end = start + fresh.shape[2]
-    return x.slice_scatter(fresh.to(x.dtype).expand(*x.shape[:2], -1, -1), dim=2, start=start, end=end)
+    fresh = fresh.to(x.dtype)
+    if kept:
+        fresh = (1 - kept) * fresh + kept * x[:, :, start:end]
+    return x.slice_scatter(fresh.expand(*x.shape[:2], -1, -1), dim=2, start=start, end=end)
+
+
+def insert_tokens(x: Tensor, fresh: Tensor, start: int) -> Tensor:
+    """x (A, B, T, w) with fresh (A or 1, B or 1, n, w) in front of the token ``start``."""
+    fresh = fresh.to(x.dtype).expand(*x.shape[:2], -1, -1)
+    return torch.cat([x[:, :, :start], fresh, x[:, :, start:]], dim=2)

@@ -10,6 +10,14 @@ from torch import Tensor, nn
 SLOPE = 1.702  #: s of QuickGELU, x sigmoid(s x)
 
 
+#: Of a block's weights into which the slope goes, by their names in ``changes``.
+FACTORS = {"ln_2.weight": SLOPE, "ln_2.bias": SLOPE, "fc.bias": SLOPE, "proj.weight": 1 / SLOPE}
+
+
+class FoldedQuickGELU(nn.SiLU):
+    """QuickGELU of a block whose weights hold the slope."""
+
+
 class Precision(NamedTuple):
     """Dtypes of a tower. Norms are fp32 in all of them."""
 
@@ -61,4 +69,9 @@ def _fold_slope(block: Any) -> None:
         for scaled in (block.ln_2.weight, block.ln_2.bias, widen.bias):
             scaled.mul_(SLOPE)
         narrow.weight.div_(SLOPE)
-        block.mlp[1] = nn.SiLU()
+        block.mlp[1] = FoldedQuickGELU()
+
+
+def is_folded(block: Any) -> bool:
+    """Whether a block's weights hold the slope of its activation."""
+    return isinstance(block.mlp[1], FoldedQuickGELU)

@@ -11,7 +11,7 @@ The roots' and branches' tokens are computed once each; padding is not computed 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,30 @@ class Layout:
             for part in (self.branches, self.ends, self.tokens)
         )
         return Layout(self.roots, branches, ends, tokens)
+
+    def grown(self, n: int) -> "Layout":
+        """The layout when n tokens more stand in every root; output tokens are counted with them."""
+        return replace(
+            self, roots=tuple(k + n for k in self.roots), tokens=tuple(count + n for count in self.tokens)
+        )
+
+    def split(self, start: int) -> "Layout":
+        """The layout when each class has what stands in its roots from ``start`` on for itself: in its branch.
+
+        Raises:
+            ValueError: the roots are not of the same length.
+        """
+        if len(set(self.roots)) > 1:
+            raise ValueError(
+                f"tokens that differ by class need roots of the same length, these have {self.roots}"
+            )
+        rest = self.longest_root - start
+        return Layout(
+            (start,) * len(self.roots),
+            tuple(rest + n for n in self.branches),
+            tuple(rest + end for end in self.ends),
+            self.tokens,
+        )
 
     @property
     def starts(self) -> np.ndarray:

@@ -1,15 +1,31 @@
-"""CLIP's text tower with context tokens and deep text prompts."""
+"""CLIP's text tower on context tokens, with what a method changes in it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arrangement import Arrangement, arrange, classes_of_a_row
-from .blocks import finish, heads, layer_norm, project, replace_tokens, require_plain, side_by_side
+from .arrangement import Arrangement, Split, arrange, classes_of_a_row, split
+from .blocks import (
+    finish,
+    heads,
+    insert_tokens,
+    layer_norm,
+    project,
+    replace_tokens,
+    require_plain,
+    side_by_side,
+)
 from .branch_attention import attend_packed, grove_mask
+from .changes import NONE, Changes, Tokens, by_block
 from .text_prompts import Layout, TextPrompts, split_texts
+from .weights import Change, block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
+
+#: Weights outside of the blocks.
+OUTSIDE = ("ln_final.weight", "ln_final.bias", "projection")
 
 
 class TextFeatures(NamedTuple):
@@ -72,25 +88,61 @@ class TextTower(nn.Module):
         branch = self.embed([token for own in branches for token in own])
         return self(TextPrompts(self.embed(root)[None], branch, layout)).summary[:, 0]
 
-    def forward(self, prompts: TextPrompts, deep: Tensor | None = None) -> TextFeatures:
+    def forward(self, prompts: TextPrompts, changes: Changes = NONE) -> TextFeatures:
         """Encode C classes under each of R roots.
 
         Args:
             prompts: the forest, embeddings of width w.
-            deep: (D - 1, R, n, w), replacements of the roots' positions 1..n at the input of blocks 2..D.
+            changes: what a method changes. Tokens enter behind the roots' start token. Where they are inserted the
+                roots grow, and output tokens are counted with them; where they differ by class each class has the rest
+                of its roots for itself from that block on.
 
         Output tokens are returned where the layout asks for them; otherwise the last block computes the
         end-of-text positions alone.
+
+        Raises:
+            ValueError: the tower has no such block or weight, the roots no such tokens; or tokens that differ by class
+                are inserted, or are not the last ones that enter.
         """
-        return self._encode(prompts.root, prompts.branch, deep, self.arrangement(prompts.layout))
+        check_entering(changes.tokens, prompts.layout, self.depth)
+        inserted = sum(tokens.n for tokens in changes.tokens if tokens.insert)
+        at, own = self.arrangement(prompts.layout, inserted), changes.split
+        device, packed = self.positional_embedding.device, self._packed()
+        apart = own and split(prompts.layout, device, packed, 1 + own.offset, own.n, inserted)
+        return self._encode(prompts.root, prompts.branch, changes.tokens, changes.weights, at, apart)
 
-    def arrangement(self, layout: Layout) -> Arrangement:
+    def arrangement(self, layout: Layout, inserted: int = 0) -> Arrangement:
         """Where the tokens of a forest stand in the tower's batch."""
-        return arrange(layout, self.positional_embedding.device, self._packed(), self.context_length)
+        device = self.positional_embedding.device
+        return arrange(layout, device, self._packed(), self.context_length, inserted)
 
-    def classes_of_a_row(self, layout: Layout) -> int:
+    def classes_of_a_row(self, layout: Layout, changes: Changes = NONE) -> int:
         """Classes of the longest branch that are one step of what the tower computes and keeps."""
-        return classes_of_a_row(layout, self._packed())
+        layout = layout.grown(sum(tokens.n for tokens in changes.tokens if tokens.insert))
+        own = changes.split
+        return classes_of_a_row(layout if own is None else layout.split(1 + own.offset), self._packed())
+
+    def weight(self, name: str) -> Tensor:
+        """A weight by its name in ``changes``, as CLIP has it, in fp32.
+
+        Raises:
+            ValueError: there is none.
+        """
+        of_blocks({name: self.ln_final.weight}, OUTSIDE, self.depth, "text tower")
+        if name == "projection":
+            projection = self.text_projection
+            return (
+                (projection.weight.t() if isinstance(projection, nn.Linear) else projection).detach().float()
+            )
+        if name in OUTSIDE:
+            return self.get_parameter(name).detach().float()
+        _, number, place = name.split(".", 2)
+        return own_weight(self.transformer.resblocks[int(number)], place)
+
+    def merged(self, changes: Changes) -> Changes:
+        """The same changes for passes without a gradient: additions to weights are made part of them once."""
+        blocks = self.transformer.resblocks
+        return replace(changes, weights=merged(blocks, changes.weights, OUTSIDE, "text tower"))
 
     def _packed(self) -> bool:
         return self.positional_embedding.device.type == "cpu" if self.packed is None else self.packed
@@ -99,54 +151,114 @@ class TextTower(nn.Module):
         """torch.compile of all but the indices, which are looked up."""
         self.__dict__["_encode"] = torch.compile(self._encode, **options)
 
-    def _encode(self, root: Tensor, branch: Tensor, deep: Tensor | None, at: Arrangement) -> TextFeatures:
-        n_roots = len(root)
-        embedding, layers = self.positional_embedding, () if deep is None else deep.unbind()
+    def _encode(
+        self,
+        root: Tensor,
+        branch: Tensor,
+        tokens: tuple[Tokens, ...],
+        weights: Mapping[str, Change],
+        at: Arrangement,
+        apart: Split | None,
+    ) -> TextFeatures:
+        n_roots, embedding = len(root), self.positional_embedding
         root = (root + embedding[at.root_positions]).to(self.stream)
         branch = (branch.index_select(-2, at.order) + embedding[at.branch_positions]).to(self.stream)
         groves = 1 if at.owner is None else len(at.owner) // n_roots
         x = _join(root, branch, groves)
 
-        mask = None
         blocks = self.transformer.resblocks
+        entering = by_block(tokens, len(blocks), "text tower")
+        of_block = of_blocks(weights, OUTSIDE, len(blocks), "text tower")
+        missing = sum(each.n for each in tokens if each.insert)  # tokens that are not there yet
+        mask = None
         for i, block in enumerate(blocks):
-            if 0 < i <= len(layers):
-                x = replace_tokens(
-                    x.unflatten(0, (n_roots, groves)), layers[i - 1][:, None], start=1
-                ).flatten(0, 1)
+            of_this = block_weights(block, of_block.get(i))
+            for each in entering[i]:
+                start = 1 + each.offset
+                if each.by_class:
+                    assert apart is not None
+                    x = _apart(x, each, apart, n_roots)
+                    at, mask = apart.at, None
+                    continue
+                pairs, values = x.unflatten(0, (n_roots, -1)), each.values[:, None]
+                if each.insert:
+                    x = insert_tokens(pairs, values, start).flatten(0, 1)
+                    missing, mask = missing - each.n, None
+                else:
+                    x = replace_tokens(pairs, values, start, each.kept).flatten(0, 1)
             # what enters the first block is the same under all roots, and mostly frozen: no gradient is needed there
-            qkv = project(block, x) if i else _join(project(block, root), project(block, branch), groves)
+            if i or entering[0]:
+                qkv = project(of_this, x)
+            else:
+                qkv = _join(project(of_this, root), project(of_this, branch), groves)
             q, k, v = heads(block, qkv)
             ends_only = at.tokens is None and block is blocks[-1]
             if at.owner is None:
+                padding = None if at.padding is None else at.padding[:, missing:]
                 if ends_only:
                     x, q = x[:, at.ends], q[:, :, at.ends]
-                attended = side_by_side(attend_packed(q, k, v, at.groups, at.padding, ends_only))
+                attended = side_by_side(attend_packed(q, k, v, at.groups, padding, ends_only))
             else:
                 if mask is None:
-                    mask = grove_mask(at.owner, q.dtype)
+                    mask = grove_mask(at.owner[:, missing:], q.dtype)
                 attended = side_by_side(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
                 if ends_only:
                     x, attended = (part.flatten(0, 1).index_select(0, at.summaries) for part in (x, attended))
-            x = finish(block, x, attended)
+            x = finish(block, of_this, x, attended)
 
-        projection = self.text_projection
+        ln_final, projection = changed_norm(self.ln_final, "ln_final", weights), self.text_projection
         if projection is None:
-            x = layer_norm(x, self.ln_final)
-        elif isinstance(projection, nn.Linear):
-            x = projection(layer_norm(x, self.ln_final, projection.weight.dtype))
+            x = layer_norm(x, ln_final)
+        elif isinstance(projection, nn.Linear) and "projection" not in weights:
+            x = projection(layer_norm(x, ln_final, projection.weight.dtype))
         else:
-            x = layer_norm(x, self.ln_final, projection.dtype) @ projection
+            own = projection.weight if isinstance(projection, nn.Linear) else projection
+            projection = changed_matrix(own, "projection", weights)
+            x = layer_norm(x, ln_final, projection.dtype) @ projection
         rows = x.flatten(0, -2)
         selected = at.tokens is None and at.owner is not None
         summary = rows if selected else rows.index_select(0, at.summaries)
         summary = summary.unflatten(0, (-1, n_roots))
         if at.tokens is None:
             return TextFeatures(summary, None)
-        tokens = rows.index_select(0, at.tokens).unflatten(0, (*summary.shape[:2], -1))
+        outputs = rows.index_select(0, at.tokens).unflatten(0, (*summary.shape[:2], -1))
         if at.of_root is not None:  # all classes' gradients of these in one sum
-            tokens = torch.where(at.of_root, rows.unflatten(0, (n_roots, -1))[:, : tokens.shape[2]], tokens)
-        return TextFeatures(summary, tokens)
+            whole = rows.unflatten(0, (n_roots, -1))[:, : outputs.shape[2]]
+            outputs = torch.where(at.of_root, whole, outputs)
+        return TextFeatures(summary, outputs)
+
+
+def check_entering(tokens: tuple[Tokens, ...], layout: Layout, depth: int) -> None:
+    """Raise ValueError unless a forest of this layout takes these tokens."""
+    by_block(tokens, depth, "text tower")
+    length, last = min(layout.roots), -1
+    for each in tokens:
+        where = f"in front of block {each.block} of the text tower"
+        end = 1 + each.offset + (0 if each.insert else each.n)
+        if end > length:
+            raise ValueError(
+                f"{each.n} tokens enter behind {each.offset} others {where}, the roots have {length - 1} there"
+            )
+        if each.block < last:
+            raise ValueError(
+                f"tokens enter {where} behind those of block {last}: their order is that of blocks"
+            )
+        if each.by_class and (each.insert or each is not tokens[-1]):
+            raise ValueError(
+                f"tokens that differ by class {where} must replace others, and be the last that enter"
+            )
+        length, last = length + (each.n if each.insert else 0), each.block
+
+
+def _apart(x: Tensor, tokens: Tokens, apart: Split, n_roots: int) -> Tensor:
+    """Rows in which each class has the rest of its roots for itself, with its own tokens in it."""
+    rows = x.flatten(0, 1)
+    moved = rows.index_select(0, apart.source)
+    fresh = tokens.values.to(x.dtype).expand(-1, n_roots, -1, -1).flatten(0, 2)
+    if tokens.kept:
+        fresh = (1 - tokens.kept) * fresh + tokens.kept * moved.index_select(0, apart.own)
+    length = len(apart.source) // n_roots if apart.at.owner is None else apart.at.owner.shape[1]
+    return moved.index_copy(0, apart.own, fresh).unflatten(0, (-1, length))
 
 
 def _join(root: Tensor, branch: Tensor, groves: int) -> Tensor:

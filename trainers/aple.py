@@ -29,13 +29,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from clip import CLIP, TextPrompts
+from clip import CLIP, Changes, TextPrompts
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Allowed, Key, above, at_least, one_of, share
 
 from .image_adapter import ImageAdapter
 from .ivlp import IVLP, IVLPModel
-from .prompt_model import Prompts
 
 #: Stage -> what it trains.
 STAGES = {"language": ("language",), "vision": ("vision",), "both": ("language", "vision")}
@@ -63,18 +62,17 @@ class APLeModel(IVLPModel):
         self.zeroshot = self.zeroshot_texts([template])
         self.stage = "both"
 
-    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
-        prompts, deep = super().text_prompts()
-        if "language" in STAGES[self.stage]:
-            return prompts, deep
-        return replace(prompts, root=prompts.root.detach()), None if deep is None else deep.detach()
+    def text_prompts(self) -> TextPrompts:
+        prompts, trained = super().text_prompts(), "language" in STAGES[self.stage]
+        return prompts if trained else replace(prompts, root=prompts.root.detach())
 
-    def visual_prompts(self) -> Prompts:
-        prompts = super().visual_prompts()
-        if "vision" in STAGES[self.stage]:
-            return prompts
-        shallow, deep = (None if layer is None else layer.detach() for layer in prompts)
-        return shallow, deep
+    def text_changes(self) -> Changes:
+        changes = super().text_changes()
+        return changes if "language" in STAGES[self.stage] else changes.map(Tensor.detach)
+
+    def image_changes(self) -> Changes:
+        changes = super().image_changes()
+        return changes if "vision" in STAGES[self.stage] else changes.map(Tensor.detach)
 
     def encode_images(self, images: Tensor) -> Tensor:
         return super().encode_images(self.adapter(images))

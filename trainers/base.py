@@ -220,7 +220,7 @@ class PromptTrainer(TrainerX):
         """Drop what an evaluation has computed of the model."""
         self._evaluation: Evaluation | None = None
         self.captured_scores.forget()
-        self.model.kept_visual_prompts = None
+        self.model.kept_image_changes = None
 
     def _class_sample(self) -> int:
         """Classes that a training step tells apart; 0: all.

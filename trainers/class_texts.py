@@ -11,15 +11,17 @@ backward pass, so memory holds those of one chunk at a time, and the gradient st
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.random import fork_rng
 from torch.utils.checkpoint import checkpoint
 from yacs.config import CfgNode
 
-from clip import TextFeatures, TextPrompts, TextTower, send
+from clip import NONE, Changes, TextFeatures, TextPrompts, TextTower, send
 from foundation.keys.of_all_runs import of
 
 from . import processes
@@ -66,12 +68,12 @@ class ClassTexts:
         """Prompts of all C classes -> those of the S ``classes``; all of them where that is None."""
         return prompts if self.classes is None else prompts.select(self.classes.tolist())
 
-    def encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
+    def encode(self, prompts: TextPrompts, changes: Changes = NONE) -> TextFeatures:
         """Prompts of all C classes -> the text tower's features of the S ``classes``.
 
         Args:
             prompts: R for each class.
-            deep: prompts (D - 1, R, n, w) of the tower's further layers, or None.
+            changes: what a method changes in the tower, of all C classes where they differ by class.
 
         Returns:
             summaries (S, R, d), and tokens (S, R, L, d) or None.
@@ -80,32 +82,37 @@ class ClassTexts:
             ValueError: the memory does not hold the texts of a single class.
         """
         prompts = self.prompts_of_classes(prompts)
+        if self.classes is not None:
+            changes = changes.select(self.classes.tolist())
+        if not torch.is_grad_enabled():
+            changes = self.tower.merged(changes)
         count = len(prompts.layout.branches)
         if not 1 < processes.count() <= count:
-            return self._encode(prompts, deep)
-        own = self._encode(prompts.select(processes.share(count)), deep)
+            return self._encode(prompts, changes)
+        part = processes.share(count)
+        own = self._encode(prompts.select(part), changes.select(part))
         if own.tokens is None:
             return TextFeatures(processes.gather(own.summary, count), None)
         tokens = lengthen(own.tokens, max(prompts.layout.tokens))
         both = processes.gather(torch.cat([own.summary[:, :, None], tokens], dim=2), count)
         return TextFeatures(both[:, :, 0], both[:, :, 1:])
 
-    def _encode(self, prompts: TextPrompts, deep: Tensor | None) -> TextFeatures:
+    def _encode(self, prompts: TextPrompts, changes: Changes) -> TextFeatures:
         """In one process, in chunks where they are needed."""
         count = len(prompts.layout.branches)
-        size = self.chunk or self._classes_that_fit(prompts, deep)
+        size = self.chunk or self._classes_that_fit(prompts, changes)
         if size >= count:
-            return self.tower(prompts, deep)
+            return self.tower(prompts, changes)
         size = math.ceil(count / math.ceil(count / size))  # as equal as they can be
         parts = []
         for start in range(0, count, size):
-            part = prompts.select(range(start, min(start + size, count)))
+            some = range(start, min(start + size, count))
+            part = prompts.select(some), changes.select(some)
             if torch.is_grad_enabled():
-                parts.append(
-                    checkpoint(self.tower, part, deep, use_reentrant=False, preserve_rng_state=False)
-                )
+                again = partial(checkpoint, use_reentrant=False, preserve_rng_state=changes.random)
+                parts.append(again(self.tower, *part))
             else:
-                parts.append(self.tower(part, deep))
+                parts.append(self.tower(*part))
         summary = torch.cat([part.summary for part in parts])
         tokens = [
             lengthen(part.tokens, max(prompts.layout.tokens)) for part in parts if part.tokens is not None
@@ -116,11 +123,11 @@ class ClassTexts:
         """Classes that are encoded at once; 0 while that has not been decided."""
         return self.chunk or self._fitting.get(training, 0)
 
-    def _classes_that_fit(self, prompts: TextPrompts, deep: Tensor | None) -> int:
+    def _classes_that_fit(self, prompts: TextPrompts, changes: Changes) -> int:
         """Decided once for training and once for evaluation, so that a run's steps are alike."""
         training = torch.is_grad_enabled()
         if training not in self._fitting:
-            shared, each, longest = activation_bytes(self.tower, prompts, deep)
+            shared, each, longest = activation_bytes(self.tower, prompts, changes)
             if not training:  # two blocks' worth at a time
                 shared, each, longest = (2 * part / self.tower.depth for part in (shared, each, longest))
             budget = self.memory * GIB or free_memory(prompts.root.device) / 2
@@ -155,9 +162,7 @@ def lengthen(tokens: Tensor, length: int) -> Tensor:
     return torch.cat([tokens, tokens[:, :, -1:].expand(-1, -1, length - tokens.shape[2], -1)], dim=2)
 
 
-def activation_bytes(
-    tower: TextTower, prompts: TextPrompts, deep: Tensor | None
-) -> tuple[float, float, float]:
+def activation_bytes(tower: TextTower, prompts: TextPrompts, changes: Changes) -> tuple[float, float, float]:
     """What a training step keeps of the text tower's pass, measured on copies of the longest class.
 
     Returns:
@@ -167,7 +172,9 @@ def activation_bytes(
     longest = lengths.index(max(lengths))
     weights = {parameter.untyped_storage().data_ptr() for parameter in tower.parameters()}
     probe = replace(prompts, root=prompts.root.detach().requires_grad_(), branch=prompts.branch.detach())
-    kept, step = [], tower.classes_of_a_row(prompts.layout)
+    changes = changes.map(lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
+    kept, step = [], tower.classes_of_a_row(prompts.layout, changes)
+    device = prompts.root.device
     for classes in ([longest] * step, [longest] * 2 * step):
         sizes: dict[int, int] = {}
 
@@ -181,8 +188,9 @@ def activation_bytes(
             torch.enable_grad(),
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
             torch.compiler.set_stance("force_eager"),  # of these shapes there is one pass only
+            fork_rng([device] if device.type == "cuda" else [], enabled=changes.random),
         ):
-            features = tower.forward(probe.select(classes), None if deep is None else deep.detach())
+            features = tower.forward(probe.select(classes), changes.select(classes))
         kept.append(sum(sizes.values()))
         del features
     one = (kept[1] - kept[0]) / step

@@ -45,7 +45,7 @@ class Evaluation:
         """Images (B, 3, H, W) -> logits (B, C); with ``chunk`` the k best classes (B, k) and their logits."""
         model = self.model
         if not self._texts:
-            model.kept_visual_prompts = model.visual_prompts()
+            model.keep_image_changes()
             indices = torch.arange(self.n_classes).split(self.chunk) if self.chunk else [None]
             on_device = [None if classes is None else classes.to(images.device) for classes in indices]
             self._texts = list(zip(indices, on_device, map(self._encode, indices)))

@@ -5,12 +5,12 @@ Free prompts in both towers, each down to its own depth, with nothing between th
 
 from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, NONE, Changes
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least
 
 from .base import PREC, PromptTrainer
-from .prompt_model import PromptModel, Prompts
+from .prompt_model import PromptModel
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, vpt_names
 
@@ -35,8 +35,8 @@ class IVLPModel(PromptModel):
             **vpt_names("visual.deep", "image_encoder", options.PROMPT_DEPTH_VISION),
         }
 
-    def visual_prompts(self) -> Prompts:
-        return self.visual() if hasattr(self, "visual") else (None, None)
+    def image_changes(self) -> Changes:
+        return self.visual() if hasattr(self, "visual") else NONE
 
 
 @TRAINER_REGISTRY.register()

@@ -6,12 +6,12 @@ linear map of the text tower's (section 3.2.3, the coupling function).
 
 from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, Changes
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least
 
 from .base import PREC, PromptTrainer
-from .prompt_model import PromptModel, Prompts
+from .prompt_model import PromptModel
 from .text_context import TextContext
 from .visual_prompts import COUPLED_NAMES, Projection
 
@@ -30,7 +30,7 @@ class MaPLeModel(PromptModel):
         )
         self.projection = Projection(clip, depth, key)
 
-    def visual_prompts(self) -> Prompts:
+    def image_changes(self) -> Changes:
         return self.projection(self.context.ctx, self.context.deep_prompts())
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from alignment import hierarchical_transport
-from clip import CLIP, ImageFeatures
+from clip import CLIP, Changes, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, above, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
 from .matching import Matching, hierarchical_matching
-from .prompt_model import PromptModel, Prompts
+from .prompt_model import PromptModel
 from .text_context import TextContext
 from .unit import unit
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
@@ -74,7 +74,7 @@ class MMTPAModel(PromptModel):
                 clip, options.N_CTX, depth_vision, "VISION_PROMPT_DEPTH", n_vision
             )
 
-    def visual_prompts(self) -> Prompts:
+    def image_changes(self) -> Changes:
         if hasattr(self, "visual"):
             return self.visual()
         return self.projection(self.context.ctx, self.context.deep_prompts())
@@ -84,7 +84,7 @@ class MMTPAModel(PromptModel):
         return Texts(points, tokens, None if tokens is None else self.of_classes(self.lengths))
 
     def encode_images(self, images: Tensor) -> ImageFeatures:
-        return self.clip.image(images, *self.current_visual_prompts(), tokens=self.options.HIERARCHICAL)
+        return self.clip.image(images, self.current_image_changes(), tokens=self.options.HIERARCHICAL)
 
     def transport(self, *points: Any, **options: Any) -> Tensor:
         """(B, C) similarities; a subclass or a benchmark puts another transport here."""

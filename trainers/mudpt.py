@@ -13,12 +13,12 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP, TextPrompts
+from clip import CLIP, Changes, deep_prompts
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
-from .prompt_model import PromptModel, Prompts
+from .prompt_model import PromptModel
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, check_depth
 
@@ -83,21 +83,23 @@ class MuDPTModel(PromptModel):
             self.to_text = nn.Linear(w_v, w_t) if linear else TransformerInjection(w_v, w_t, options.NORM)
         self.released = released_names(options.INJECTION, depth)
 
-    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
+    def text_changes(self) -> Changes:
         """T_l + V'_l, deep layers only."""
-        deep = self.context.deep_prompts()
-        if deep is not None and hasattr(self, "visual"):
-            deep = deep + self.to_text(torch.stack(list(self.visual.deep)))[:, None]
-        return self.context(), deep
+        if not self.context.deep or not hasattr(self, "visual"):
+            return super().text_changes()
+        own = torch.stack(list(self.context.deep))
+        deep = own + self.to_text(torch.stack(list(self.visual.deep)))
+        return Changes(tokens=deep_prompts(deep[:, None].unbind()))
 
-    def visual_prompts(self) -> Prompts:
+    def image_changes(self) -> Changes:
         """V_l + T'_l."""
-        mapped = self.to_vision(torch.stack([self.context.ctx, *self.context.deep]))[:, None]
-        if not hasattr(self, "visual"):
-            return mapped[0], mapped[1:]
-        shallow, deep = self.visual()
-        shallow = shallow + mapped[0] if self.inject_shallow else shallow
-        return shallow, None if deep is None else deep + mapped[1:]
+        layers = self.to_vision(torch.stack([self.context.ctx, *self.context.deep]))[:, None]
+        if hasattr(self, "visual"):
+            layers = layers + torch.stack([self.visual.shallow, *self.visual.deep])[:, None]
+        shallow, *deep = layers.unbind()
+        if not self.inject_shallow:
+            shallow = self.visual.shallow[None]
+        return Changes(shallow, deep_prompts(deep))
 
 
 def released_names(injection: str, depth: int) -> dict[str, str]:

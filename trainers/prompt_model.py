@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from clip import CLIP, TextFeatures, TextPrompts
+from clip import CLIP, NONE, Changes, TextFeatures, TextPrompts, deep_prompts
 
 from .class_texts import ClassTexts
 from .feature_cache import FeatureCache
@@ -15,9 +15,6 @@ from .matching import Matching
 from .optimisers import Group
 from .unit import unit
 from .zeroshot_texts import WrittenTexts, mean_features
-
-#: Shallow (M, n, w) and deep (D - 1, M, n, w) prompts of the image tower; without shallow ones there are no deep ones.
-Prompts = tuple[Tensor | None, Tensor | None]
 
 
 class PromptModel(nn.Module):
@@ -60,7 +57,7 @@ class PromptModel(nn.Module):
         }
         self.class_texts = ClassTexts(clip.text, cfg)
         self.written_texts = WrittenTexts(cfg)
-        self.kept_visual_prompts: Prompts | None = None
+        self.kept_image_changes: Changes | None = None
         self.feature_cache: FeatureCache | None = None
         self.cache_training = False  # use it in training too
 
@@ -90,20 +87,21 @@ class PromptModel(nn.Module):
         written.check_lengths(self.clip, names, texts)
         return mean_features(self.clip, texts, unit_each or bool(written.given))
 
-    def text_prompts(self) -> tuple[TextPrompts, Tensor | None]:
-        """The shallow prompts of all C classes, and the deep ones (D - 1, R, n, w) or None.
+    def text_prompts(self) -> TextPrompts:
+        """The prompts of all C classes, R for each, as they enter the text tower."""
+        return self.context()
 
-        D layers with prompts, R prompts for each class, n tokens in each, w the width of the text tower.
-        """
-        return self.context(), self.context.deep_prompts()
+    def text_changes(self) -> Changes:
+        """What else the method changes in the text tower: here the context's deep prompts."""
+        return Changes(tokens=deep_prompts(self.context.deep_prompts()))
 
-    def visual_prompts(self) -> Prompts:
-        """Shallow and deep visual prompts; none unless a method has them."""
-        return None, None
+    def image_changes(self) -> Changes:
+        """What the method changes in the image tower, visual prompts for example; nothing unless a method does."""
+        return NONE
 
     def text_features(self) -> TextFeatures:
         """``text_prompts``, encoded: summaries (C, R, d) and, where they are asked for, tokens (C, R, L, d)."""
-        return self.class_texts.encode(*self.text_prompts())
+        return self.class_texts.encode(self.text_prompts(), self.text_changes())
 
     def of_classes(self, rows: Tensor) -> Tensor:
         """Rows (C, ...) of all classes -> rows (S, ...) of the classes that ``text_features`` encodes.
@@ -116,22 +114,26 @@ class PromptModel(nn.Module):
         """All that ``score`` needs of the class texts; evaluation computes it once per model state. Here (C, d)."""
         return self.text_features().summary[:, 0]
 
-    def current_visual_prompts(self) -> Prompts:
-        """``visual_prompts``, in an evaluation computed once."""
-        return self.visual_prompts() if self.kept_visual_prompts is None else self.kept_visual_prompts
+    def current_image_changes(self) -> Changes:
+        """``image_changes``, in an evaluation computed once."""
+        return self.image_changes() if self.kept_image_changes is None else self.kept_image_changes
+
+    def keep_image_changes(self) -> None:
+        """Compute ``image_changes`` once for all images from now on: to be called where nothing is learned."""
+        self.kept_image_changes = self.clip.image.merged(self.image_changes())
 
     def encode_images(self, images: Tensor) -> Any:
         """All that ``score`` needs of images (B, 3, H, W). Here their summaries (B, d)."""
 
         def encode(images: Tensor) -> Tensor:
-            return self.clip.image(images, *self.current_visual_prompts()).summary[:, 0]
+            return self.clip.image(images, self.current_image_changes()).summary[:, 0]
 
         cache = None if self.training and not self.cache_training else self.feature_cache
         return encode(images) if cache is None else cache.features(images, encode)
 
     def leaves_images_alone(self) -> bool:
         """Whether an image's features are those of frozen CLIP, and so the same at any time."""
-        return type(self).encode_images is PromptModel.encode_images and self.visual_prompts() == (None, None)
+        return type(self).encode_images is PromptModel.encode_images and self.image_changes().none
 
     def score(self, images: Any, texts: Any) -> Tensor:
         """Logits (B, C) of encoded images and class texts."""
@@ -168,7 +170,7 @@ class PromptModel(nn.Module):
         Raises:
             ValueError: the image tower has none.
         """
-        tokens = self.clip.image(images, *self.current_visual_prompts(), tokens=True).tokens
+        tokens = self.clip.image(images, self.current_image_changes(), tokens=True).tokens
         assert tokens is not None
         return tokens
 

@@ -141,12 +141,9 @@ class TextContext(nn.Module):
             prompts.append(_readable((root + branches[label])[:length], end))
         return prompts
 
-    def deep_prompts(self) -> Tensor | None:
-        """(D - 1, N, n, w), or None when there are none."""
-        if len(self.deep) == 0:
-            return None
-        deep = torch.stack(list(self.deep))
-        return deep if deep.dim() == 4 else deep[:, None]
+    def deep_prompts(self) -> list[Tensor]:
+        """D - 1 layers (N, n, w)."""
+        return [layer if layer.dim() == 3 else layer[None] for layer in self.deep]
 
 
 def _forest(

@@ -1,11 +1,12 @@
 """Visual prompts of all depths: free parameters, or projected from the text side."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from clip import CLIP
+from clip import CLIP, Changes, deep_prompts
 
-from .prompt_model import Prompts
 from .text_context import STD
 
 KEY = "PROMPT_DEPTH_VISION"  #: the config key of the depth, for messages
@@ -37,11 +38,10 @@ class FreeVisualPrompts(nn.Module):
         self.shallow = nn.Parameter(torch.randn(shape) * STD)
         self.deep = nn.ParameterList(torch.randn(shape) * STD for _ in range(depth - 1))
 
-    def forward(self) -> Prompts:
-        """Shallow (M, n, w_v) and deep (D - 1, M, n, w_v) prompts."""
-        shallow = self.shallow if self.shallow.dim() == 3 else self.shallow[None]
-        deep = [layer.view_as(shallow) for layer in self.deep]
-        return shallow, torch.stack(deep) if deep else None
+    def forward(self) -> Changes:
+        """Shallow and deep prompts (M, n, w_v)."""
+        shallow, *deep = (layer if layer.dim() == 3 else layer[None] for layer in (self.shallow, *self.deep))
+        return Changes(shallow, deep_prompts(deep))
 
 
 class Projection(nn.Module):
@@ -54,11 +54,10 @@ class Projection(nn.Module):
         self.shallow = nn.Linear(w_t, w_v)
         self.deep = nn.ModuleList(nn.Linear(w_t, w_v) for _ in range(depth - 1))
 
-    def forward(self, ctx: Tensor, deep: Tensor | None) -> Prompts:
-        """From text prompts (n, w_t) or (N, n, w_t) and (D_t - 1, N, n, w_t), the first D - 1 of which are used."""
+    def forward(self, ctx: Tensor, deep: Sequence[Tensor]) -> Changes:
+        """From text prompts (n, w_t) or (N, n, w_t) and deep ones (N, n, w_t), the first D - 1 of which are used."""
         shallow = self.shallow(ctx if ctx.dim() == 3 else ctx[None])
-        mapped = [project(layer) for project, layer in zip(self.deep, () if deep is None else deep)]
-        return shallow, torch.stack(mapped) if mapped else None
+        return Changes(shallow, deep_prompts([project(layer) for project, layer in zip(self.deep, deep)]))
 
 
 def check_depth(clip: CLIP, depth: int, key: str) -> None:

@@ -6,12 +6,12 @@ Free prompts in the image tower; the class texts are those of zero-shot CLIP.
 from torch import Tensor
 from yacs.config import CfgNode
 
-from clip import CLIP
+from clip import CLIP, Changes
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least
 
 from .base import PREC, PromptTrainer
-from .prompt_model import PromptModel, Prompts
+from .prompt_model import PromptModel
 from .visual_prompts import FreeVisualPrompts, vpt_names
 
 
@@ -29,7 +29,7 @@ class VPTModel(PromptModel):
             **vpt_names("visual.deep", "image_encoder", options.PROMPT_DEPTH_VISION),
         }
 
-    def visual_prompts(self) -> Prompts:
+    def image_changes(self) -> Changes:
         return self.visual()
 
     def encode_texts(self) -> Tensor:

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.arithmetic import image_operations, text_operations
 from benchmarks.plain import make_plain
-from clip import CLIP, Layout, TextPrompts
+from clip import CLIP, Changes, Layout, TextPrompts
 from tests.clip import tiny
 from tests.trainers import harness
 
@@ -60,10 +60,10 @@ def test_needed_operations_of_the_text_tower(tokens, towers):
 @pytest.mark.parametrize("tokens", [False, True])
 def test_needed_operations_of_the_image_tower(tokens, towers):
     images = torch.randn(2, 3, *towers.image.image_size)
-    prompts = torch.randn(3, 2, towers.image.width).requires_grad_()
+    changes = Changes(torch.randn(3, 2, towers.image.width).requires_grad_())
 
     def step():
-        features = towers.image(images, prompts, tokens=tokens)
+        features = towers.image(images, changes, tokens=tokens)
         (features.summary.sum() + (features.tokens.sum() if tokens else 0)).backward()
 
-    assert 0.9 < counted(step) / image_operations(towers.image, images, prompts, tokens=tokens) < 1.1
+    assert 0.9 < counted(step) / image_operations(towers.image, images, changes, tokens=tokens) < 1.1

@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from clip import CLIP, ImageTower
+from clip import CLIP, Changes, ImageTower, deep_prompts
 from tests.clip import tiny
 from tests.clip.test_text_tower import assert_close
 
@@ -18,6 +18,11 @@ def images():
 
 def draw(*shape, seed=0):
     return (torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.3).requires_grad_()
+
+
+def prompted(prompts, deep=None):
+    """Shallow (M, n, w) and deep (D - 1, M, n, w) prompts as changes of the tower."""
+    return Changes(prompts, () if deep is None else deep_prompts(deep))
 
 
 def one_copy(visual, images, prompt, deep):
@@ -61,7 +66,7 @@ def test_prompted_copies_equal_the_reference(n_prompts, n_ctx, n_deep, tokens, o
     deep = draw(n_deep, n_prompts, n_ctx, WIDTH, seed=1) if n_deep else None
     leaves = [prompts] + ([deep] if n_deep else [])
 
-    features = towers.image(images, prompts, deep, tokens=tokens)
+    features = towers.image(images, prompted(prompts, deep), tokens=tokens)
     expected = reference(original.visual, images, prompts, deep)
     assert_close(features.summary, expected[:, :, 0])
     weigh = torch.randn_like(expected)
@@ -78,13 +83,13 @@ def test_prompted_copies_equal_the_reference(n_prompts, n_ctx, n_deep, tokens, o
 
 def test_without_tokens_the_summary_is_the_same(towers, images):
     prompts, deep = draw(2, 3, WIDTH), draw(2, 2, 3, WIDTH, seed=1)
-    trimmed, whole = (towers.image(images, prompts, deep, tokens=t).summary for t in (False, True))
+    trimmed, whole = (towers.image(images, prompted(prompts, deep), tokens=t).summary for t in (False, True))
     assert_close(trimmed, whole)
 
 
 def test_only_prompts_get_gradients(towers, images):
     prompts, deep = draw(2, 3, WIDTH), draw(2, 2, 3, WIDTH, seed=1)
-    towers.image(images, prompts, deep).summary.sum().backward()
+    towers.image(images, prompted(prompts, deep)).summary.sum().backward()
     assert prompts.grad.abs().sum() > 0
     assert all(layer.abs().sum() > 0 for layer in deep.grad)
     assert all(not p.requires_grad and p.grad is None for p in towers.parameters())
@@ -102,7 +107,7 @@ def test_its_sizes(towers):
 def test_half_precision_is_finite_and_close(tokens, weights, towers, images):
     half = CLIP(tiny.model(weights), "tiny", "fp16")
     prompts, deep = draw(2, 3, WIDTH), draw(2, 2, 3, WIDTH, seed=1)
-    ours, exact = (model.image(images, prompts, deep, tokens=tokens) for model in (half, towers))
+    ours, exact = (model.image(images, prompted(prompts, deep), tokens=tokens) for model in (half, towers))
     assert ours.summary.dtype == torch.float16
     assert_close(ours.summary.float(), exact.summary, 1e-2)
     if tokens:
@@ -116,8 +121,8 @@ def test_half_precision_is_finite_and_close(tokens, weights, towers, images):
 def test_bf16_autocast_is_finite_and_close(towers, images):
     prompts, deep = draw(2, 3, WIDTH), draw(2, 2, 3, WIDTH, seed=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        ours = towers.image(images, prompts, deep)
-    assert_close(ours.summary.float(), towers.image(images, prompts, deep).summary, 5e-2)
+        ours = towers.image(images, prompted(prompts, deep))
+    assert_close(ours.summary.float(), towers.image(images, prompted(prompts, deep)).summary, 5e-2)
 
 
 # Other towers
@@ -155,7 +160,7 @@ def test_a_resnet_in_low_precision(precision, images):
 def test_a_resnet_refuses_prompts_in_one_line(images):
     tower = resnet()[1].image
     for use in (
-        lambda: tower(images, draw(1, 2, WIDTH)),
+        lambda: tower(images, prompted(draw(1, 2, WIDTH))),
         lambda: tower.width,
         lambda: tower.depth,
     ):
@@ -174,7 +179,7 @@ def test_a_vit_with_another_summary_takes_images_and_refuses_prompts(settings, i
     tower = ImageTower(visual)
     assert torch.equal(tower(images).summary[:, 0], visual(images))
     with pytest.raises(ValueError, match="its summary is not the class token"):
-        tower(images, draw(1, 2, 64))
+        tower(images, prompted(draw(1, 2, 64)))
 
 
 def test_a_vit_of_other_blocks_is_refused():

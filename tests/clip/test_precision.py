@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clip import CLIP, PRECISIONS
+from clip import CLIP, PRECISIONS, Changes
 from tests.clip import tiny
 from tests.clip.test_image_tower import resnet
 from tests.clip.test_text_tower import TEXTS
@@ -52,7 +52,7 @@ def test_no_weight_is_cast_in_a_pass(cast, towers):
     precision, cast = cast
     prompts = torch.randn(2, 3, 192, requires_grad=True)
     with under(precision), Casts(cast.named_parameters()) as casts:
-        cast.image(torch.randn(2, 3, 32, 32), prompts, tokens=True).tokens.float().sum().backward()
+        cast.image(torch.randn(2, 3, 32, 32), Changes(prompts), tokens=True).tokens.float().sum().backward()
         cast.text.encode(TEXTS)
     assert casts.seen == []
     with torch.autocast("cpu", dtype=torch.bfloat16), Casts(towers.named_parameters()) as casts:

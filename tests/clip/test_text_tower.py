@@ -10,7 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip import CLIP, EOT, SOS, Layout, TextPrompts, TextTower, arrangement, encode
+from clip import (
+    CLIP,
+    EOT,
+    NONE,
+    SOS,
+    Changes,
+    Layout,
+    TextPrompts,
+    TextTower,
+    arrangement,
+    deep_prompts,
+    encode,
+)
 from clip.text_tower import require_causal
 from tests.clip import tiny
 
@@ -45,6 +57,11 @@ def at_77_positions(model, root, branch, layout, deep=None):
     return torch.stack(outputs, dim=1), torch.stack(summaries, dim=1)
 
 
+def with_deep(deep):
+    """Deep prompts (D - 1, R, n, w), or none, as changes of a tower."""
+    return NONE if deep is None else Changes(tokens=deep_prompts(deep))
+
+
 def make_prompts(layout, width, seed=0):
     draw = torch.Generator().manual_seed(seed)
     root = torch.randn(len(layout.roots), layout.longest_root, width, generator=draw) * 0.05
@@ -70,7 +87,7 @@ def check(model, towers, layout, n_deep=0, n_ctx=0):
         deep = (torch.randn(n_deep, len(layout.roots), n_ctx, towers.text.width) * 0.05).requires_grad_()
     leaves = [root, branch] + ([deep] if n_deep else [])
 
-    features = towers.text(TextPrompts(root, branch, layout), deep)
+    features = towers.text(TextPrompts(root, branch, layout), with_deep(deep))
     outputs, summaries = at_77_positions(model, root, branch, layout, deep)
     assert_close(features.summary, summaries)
     weigh = torch.randn_like(summaries)
@@ -127,7 +144,7 @@ def both_forms(towers, prompts, deep=None):
     leaves = [prompts.root, prompts.branch] + ([] if deep is None else [deep])
     results = []
     for towers.text.packed in (True, False):
-        outputs = [part for part in towers.text(prompts, deep) if part is not None]
+        outputs = [part for part in towers.text(prompts, with_deep(deep)) if part is not None]
         draw = torch.Generator().manual_seed(0)
         weights = [torch.randn(part.shape, generator=draw).to(part.device) for part in outputs]
         weighed = sum((part.float() * weight).sum() for part, weight in zip(outputs, weights))

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clip import CLIP, TextPrompts
 from tests.clip import tiny
-from tests.clip.test_text_tower import FORESTS, assert_close, both_forms, make_prompts
+from tests.clip.test_text_tower import FORESTS, assert_close, both_forms, make_prompts, with_deep
 
 FUSED = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION]
 #: Of the largest value.
@@ -26,6 +26,6 @@ def test_both_arrangements_give_the_same(name, precision):
     prompts = TextPrompts(root, branch, FORESTS[name])
     towers.text.packed = False
     with sdpa_kernel(FUSED):  # it takes the mask; nothing falls back to plain products
-        towers.text(prompts, deep)
+        towers.text(prompts, with_deep(deep))
     for packed, groves in zip(*both_forms(towers, prompts, deep)):
         assert_close(groves.float(), packed.float(), ERROR[precision])

@@ -34,12 +34,12 @@ def test_chunks_change_nothing(method, make, images):
 def test_classes_of_different_length_keep_all_their_tokens(make):
     """Chunks of classes with shorter names have shorter token sets; they are filled up like the whole."""
     trainer = make("MMTPA", config="configs/trainers/MMTPA/mini.yaml")
-    prompts, deep = trainer.model.text_prompts()
+    prompts, changes = trainer.model.text_prompts(), trainer.model.text_changes()
     assert len(set(prompts.layout.tokens)) == 1  # digits are one word each
     names = ["sun", "the annual crop land", "river", "a highway or a road", "sea"]
     model = trainer._build_prompts(trainer.model.clip, Classes(names, "a photo of a {}."))
-    prompts, deep = model.text_prompts()
-    whole = model.clip.text(prompts, deep)
+    prompts, changes = model.text_prompts(), model.text_changes()
+    whole = model.clip.text(prompts, changes)
     model.class_texts.chunk = 1
     parts = model.text_features()
     assert_close(parts.summary, whole.summary, 1e-5)
@@ -50,14 +50,16 @@ def test_classes_of_different_length_keep_all_their_tokens(make):
 def test_a_chunk_keeps_no_more_than_the_memory_allows(method, make):
     """The estimate from one and two classes is what a pass really keeps, and chunks follow from it."""
     model = make(method).model
-    prompts, deep = model.text_prompts()
-    shared, each, longest = class_texts.activation_bytes(model.clip.text, prompts, deep)
+    prompts, changes = model.text_prompts(), model.text_changes()
+    shared, each, longest = class_texts.activation_bytes(model.clip.text, prompts, changes)
     assert each == pytest.approx(longest)  # classes of one length
     model.class_texts.memory = (shared + 4.5 * each) / class_texts.GIB
 
     sizes = []
     tower = model.clip.text.forward
-    model.clip.text.forward = lambda part, deep: sizes.append(len(part.layout.branches)) or tower(part, deep)
+    model.clip.text.forward = lambda part, changes: (
+        sizes.append(len(part.layout.branches)) or tower(part, changes)
+    )
     try:
         model.encode_texts()
         assert sizes == [1, 2, 4, 4, 2]  # measured on one and two; ten classes in three chunks
@@ -72,8 +74,8 @@ def test_what_is_kept_is_known_where_roots_are_repeated(method, make, monkeypatc
     model = make(method).model
     monkeypatch.setattr(model.clip.text, "packed", False)
     clip.arrangement.arrange.cache_clear()
-    prompts, deep = model.text_prompts()
-    shared, each, _ = class_texts.activation_bytes(model.clip.text, prompts, deep)
+    prompts, changes = model.text_prompts(), model.text_changes()
+    shared, each, _ = class_texts.activation_bytes(model.clip.text, prompts, changes)
     sizes = {}
 
     def note(tensor):
@@ -81,7 +83,7 @@ def test_what_is_kept_is_known_where_roots_are_repeated(method, make, monkeypatc
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        model.clip.text(prompts, deep)
+        model.clip.text(prompts, changes)
     weights = {parameter.untyped_storage()._cdata for parameter in model.clip.text.parameters()}
     kept = sum(tensor.untyped_storage().nbytes() for key, tensor in sizes.items() if key not in weights)
     clip.arrangement.arrange.cache_clear()
@@ -90,12 +92,12 @@ def test_what_is_kept_is_known_where_roots_are_repeated(method, make, monkeypatc
 
 def test_evaluation_needs_less_memory_than_training(make):
     model = make("CoOp").model
-    prompts, deep = model.text_prompts()
-    shared, each, _ = class_texts.activation_bytes(model.clip.text, prompts, deep)
+    prompts, changes = model.text_prompts(), model.text_changes()
+    shared, each, _ = class_texts.activation_bytes(model.clip.text, prompts, changes)
     model.class_texts.memory = (shared + 1.5 * each) / class_texts.GIB
-    training = model.class_texts._classes_that_fit(prompts, deep)
+    training = model.class_texts._classes_that_fit(prompts, changes)
     with torch.no_grad():
-        assert model.class_texts._classes_that_fit(prompts, deep) > training == 1
+        assert model.class_texts._classes_that_fit(prompts, changes) > training == 1
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def test_it_is_not_used_where_images_are_prompted_or_their_tokens_needed(method,
 def test_visual_prompts_are_computed_once_per_evaluation(make, images, monkeypatch):
     trainer = make("MaPLe")
     calls = []
-    compute = trainer.model.visual_prompts
-    monkeypatch.setattr(trainer.model, "visual_prompts", lambda: calls.append(1) or compute())
+    compute = trainer.model.image_changes
+    monkeypatch.setattr(trainer.model, "image_changes", lambda: calls.append(1) or compute())
     first = evaluate(trainer, images)
     assert torch.equal(trainer.model_inference(images), first)
     assert len(calls) == 1

@@ -6,6 +6,7 @@ import torch
 
 import clip
 from tests.clip import tiny
+from tests.clip.test_text_tower import with_deep
 from tests.pretended_device import pretended_device
 from tests.trainers.harness import assert_close
 from trainers.text_context import TextContext
@@ -47,7 +48,7 @@ def ends_of(texts):
 
 def check(model, towers, context, texts, places):
     """One prompt for each class: summaries and gradients."""
-    features = towers.text(context(), context.deep_prompts())
+    features = towers.text(context(), with_deep(context.deep_prompts()))
     deep = list(context.deep) or None
     outputs = at_77_positions(model, rows_of(model, texts, context.ctx, places), deep, context.ctx.shape[-2])
     expected = outputs[torch.arange(len(texts)), ends_of(texts)]
@@ -126,7 +127,7 @@ def test_several_sentences(sentences, depth, tokens, names, original, towers):
     n = 2
     context = TextContext(towers, names, n, sentences=sentences, depth=depth, tokens=tokens)
     assert context.ctx.shape == (len(sentences), n, 64)
-    features = towers.text(context(), context.deep_prompts())
+    features = towers.text(context(), with_deep(context.deep_prompts()))
     texts = [[f"{sentence or 'X X'} {name.replace('_', ' ')}." for name in names] for sentence in sentences]
     ends = [ends_of(row) for row in texts]
     ours, theirs = 0.0, 0.0

@@ -30,7 +30,7 @@ class Scores(nn.Module):
         self.model = run.model
         with torch.no_grad():
             self.texts = run.model.encode_texts()
-            run.model.kept_visual_prompts = run.model.visual_prompts()
+            run.model.keep_image_changes()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.score(self.model.encode_images(images), self.texts)

@@ -95,7 +95,7 @@ def _tokens(trainer: str, config: str, settings: tuple[str, ...]) -> set[int]:
     cfg.INPUT.SIZE = towers.image.image_size
     with contextlib.redirect_stdout(io.StringIO()):
         model = build(cfg, towers, ["cat", "dog"], "a photo of a {}.")
-    context, visual = getattr(model, "context", None), model.visual_prompts()[0]
+    context, visual = getattr(model, "context", None), model.image_changes().prompts
     counted = {context.ctx.shape[-2]} if context is not None else set()
     return counted | ({visual.shape[-2]} if visual is not None else set())
 

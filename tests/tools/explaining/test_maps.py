@@ -35,7 +35,7 @@ def test_every_method_is_explained_with_its_own_logits(method, tmp_path, picture
     probabilities = logits.softmax(0)[best.indices].tolist()
     assert [one.probability for one in explanation.candidates] == pytest.approx(probabilities, rel=1e-4)
     assert explanation.grid == (4, 4)
-    visual = model.visual_prompts()[0]
+    visual = model.image_changes().prompts
     assert explanation.prompts == (0 if visual is None else visual.shape[1])
     assert explanation.matched == (method in ("MMTPA", "PLOT"))
     for one in explanation.candidates:
