@@ -32,7 +32,7 @@ with clean_errors():
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
-    from runs import class_texts, ranks, unfinished
+    from runs import class_texts, original_dassl, ranks, unfinished
     from runs.folder import (
         can_continue,
         check_evaluation,
@@ -46,6 +46,8 @@ with clean_errors():
     )
     from runs.key_list import print_keys
     from runs.log import print_args, print_system, start_log
+    from runs.model_temperature import settle_temperature
+    from runs.other_images import loader_of_others
     from runs.record import make_record, trainable_parameters, write_record
     from runs.schema import (  # noqa: F401  scripts take them from here
         CfgNode,
@@ -165,6 +167,7 @@ def _load(trainer: Any, args: argparse.Namespace, cfg: CfgNode) -> None:
     if found := unfinished.other_method(Path(folder), cfg):
         print(f"Warning: the model in {folder} was trained with other settings ({identity.listed(found)})")
     trainer.load_model(folder, epoch=epoch)
+    settle_temperature(trainer, *run_of_checkpoint(args.model_dir, args.load_epoch))
 
 
 def _checkpoints_folder(model_dir: str) -> Path:
@@ -224,6 +227,9 @@ def _build(args: argparse.Namespace, cfg: CfgNode, together: ranks.Ranks | None,
         settings = ", ".join(f"{name} {value}" for name, value in ignored.items())
         print(f"Warning: {cfg.TRAINER.NAME} does not read {settings}")
     trainer = build_trainer(cfg)
+    trainer.other_loader = loader_of_others(trainer)
+    if DASSL:
+        original_dassl.keep_probabilities(trainer)
     if together:
         together.check_equal(trainer)
     return trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from datasets.split import Split
 
@@ -21,14 +22,13 @@ def subsample_classes(split: Split, subset: str) -> Split:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}; it must be one of {', '.join(SUBSETS)}")
     if subset == "all":
         return split
-    labels = sorted({item.label for item in split.train or split.test})
-    if len(labels) < 2:
+    base, new = halves({item.label for item in split.train or split.test})
+    if not new:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subset!r}, but there is only one class")
-    half = math.ceil(len(labels) / 2)
-    chosen = labels[:half] if subset == "base" else labels[half:]
+    chosen = base if subset == "base" else new
     if len(chosen) == 1:
         print(
-            f"Warning: the {subset} half of {len(labels)} classes is one class, of which every image is recognised"
+            f"Warning: the {subset} half of {len(base + new)} classes is one class, of which every image is recognised"
         )
     new_label = {label: i for i, label in enumerate(chosen)}
     return Split(
@@ -37,3 +37,10 @@ def subsample_classes(split: Split, subset: str) -> Split:
             for part in split
         )
     )
+
+
+def halves(labels: Iterable[int]) -> tuple[list[int], list[int]]:
+    """The labels of the base and of the new classes, of n labels the first ceil(n / 2) and the others."""
+    ordered = sorted(set(labels))
+    half = math.ceil(len(ordered) / 2)
+    return ordered[:half], ordered[half:]

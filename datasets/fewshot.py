@@ -141,8 +141,12 @@ def check_draw(draw: Split, split: Split, shots: int, source: str) -> None:
 
 
 def _warn_small_classes(split: Split, shots: int) -> None:
-    counts = Counter(item.classname for item in split.train)
-    small = [f"{name} ({count})" for name, count in counts.items() if count < shots]
+    names = {item.label: item.classname for item in split.train}
+    counts = Counter(item.label for item in split.train)
+    small = [f"{names[label]} ({count})" for label, count in sorted(counts.items()) if count < shots]
     if small:
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        print(f"Warning: fewer than {shots} training images, all are taken: {', '.join(small[:5])}{more}")
+        print(
+            f"Warning: DATASET.NUM_SHOTS is {shots}, {len(small)} of {len(counts)} classes have fewer training images,"
+            f" of which all are taken: {', '.join(small[:5])}{more}"
+        )

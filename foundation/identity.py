@@ -34,13 +34,23 @@ COMPUTING = frozenset(
     }
 )
 #: What it leaves beside its result. A run may continue with others, but a finished one has not left them.
-LEFT = frozenset({"TEST.COMPUTE_CMAT", "TEST.PER_CLASS_RESULT", "TEST.TOP_K", "TRAIN.CHECKPOINT_FREQ"})
+LEFT = frozenset(
+    {
+        "TEST.COMPUTE_CMAT",
+        "TEST.OOD",
+        "TEST.PER_CLASS_RESULT",
+        "TEST.TEMPERATURE",
+        "TEST.TOP_K",
+        "TRAIN.CHECKPOINT_FREQ",
+    }
+)
 NOT_OF_THE_RESULT = START | COMPUTING | LEFT
 #: Of COMPUTING, what decides the result of a method that scores the images of a batch together.
 OF_A_BATCH = ("DATALOADER.TEST.BATCH_SIZE", "TEST.CLASS_CHUNK")
 #: The data set whose images are whatever lies in the data root; of others the root is only where they lie.
 OWN_IMAGES = "ImageFolder"
 CLASS_TEXTS = "class texts"  #: what the user's texts are called among the inputs
+PATHS = ("DATASET.ROOT", "TEST.OOD", written_texts.CLASS_TEXTS)  # however they are written
 NAMES = ("TRAINER.NAME", "DATASET.NAME", "SEED")  # what a person wants to hear of first
 
 
@@ -150,8 +160,8 @@ def scores_batches(trainer: Any) -> bool:
 
 
 def _comparable(key: str, value: Any) -> Any:
-    if key == "DATASET.ROOT" or (key == written_texts.CLASS_TEXTS and value):
-        return _path(value)
+    if key in PATHS:
+        return _path(value) if value else value
     return json.dumps(value, default=str) if isinstance(value, (list, tuple)) else value
 
 

@@ -33,6 +33,7 @@ def make_parser(description: str | None = None) -> argparse.ArgumentParser:
     add("--eval-only", action="store_true", help="test the model in --model-dir")
     add("--model-dir", default="", type=path, help="output folder of the run to test, or a checkpoint in it")
     add("--load-epoch", type=int, help="test the checkpoint of this epoch")
+    add("--ood", default="", type=path, help="test, too, how well images of other classes are told apart")
     add("--no-train", action="store_true", help="build everything, train nothing")
     add("--keys", nargs="?", const="", metavar="METHOD", help="list all settings, and those of a method")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="any settings, e.g. OPTIM.MAX_EPOCH 50")

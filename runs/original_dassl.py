@@ -3,12 +3,16 @@
 Its warm-up schedulers pass `verbose`, which torch's schedulers no longer take, and save the scheduler that follows
 them as a live object, which `torch.load` no longer reads. They derive from torch's `_LRScheduler`, a name that torch
 keeps for such code only: `adapt` puts there a class with which both work.
+
+Its tests keep no probabilities: `keep_probabilities` looks on as its evaluator takes in the batches.
 """
 
 from typing import Any
 
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
+
+from foundation.probabilities import Probabilities
 
 
 class OriginalScheduler(LRScheduler):
@@ -32,3 +36,22 @@ class OriginalScheduler(LRScheduler):
 def adapt() -> None:
     """Must run before anything of the original is imported."""
     lr_scheduler._LRScheduler = OriginalScheduler  # type: ignore[assignment, misc]
+
+
+def keep_probabilities(trainer: Any) -> None:
+    """Have a built trainer's ``probabilities`` be those of its last test, as our engine does itself."""
+    if hasattr(trainer, "other_probabilities"):
+        return
+    evaluator = trainer.evaluator
+    reset, process = evaluator.reset, evaluator.process
+
+    def reset_both() -> None:
+        trainer.probabilities = Probabilities()
+        reset()
+
+    def process_both(mo: Any, gt: Any) -> None:
+        process(mo, gt)
+        trainer.probabilities.add(mo, gt)
+
+    trainer.probabilities = Probabilities()
+    evaluator.reset, evaluator.process = reset_both, process_both

@@ -1,11 +1,12 @@
 """A run's record, `result.json`: what was run, on what, with what result. One file per output folder.
 
-schema                 version of this format: 3; 2 had no inputs, scores_batches and model, 1 no step_seconds either
+schema                 version of this format: 4; 3 had of metrics no macro_accuracy, halves, probabilities, temperature
+                       and other_images, 2 no inputs, scores_batches and model, 1 no step_seconds either
 kind                   "train" or "eval"
 trainer, dataset, backbone, seed, shots
 model_dir, load_epoch  of an evaluation: the folder of the run whose model it tests, "" and null otherwise
-model                  of an evaluation, of the run in model_dir: trainer, dataset, subset, shots, seed, started;
-                       null where that has left no record
+model                  of an evaluation, of the run in model_dir: trainer, dataset, subset, shots, seed, started,
+                       temperature (value, images; null where it has none); null where that has left no record
 config                 every setting, as nested dictionaries; DATASET.ROOT, which tells folders of one's own images
                        apart, absolute
 classnames             C names by label; absent in older records
@@ -14,8 +15,22 @@ inputs                 hashes of what the settings only name: weights, images, c
 scores_batches         whether results depend on the number of images and classes that are scored at once
 metrics                null where nothing was tested, else
     accuracy, error_rate, macro_f1   in percent, as Dassl prints them; with TEST.TOP_K 5 also top5_accuracy
+    macro_accuracy                   mean over classes of their recall, in percent
     images                           how many were tested
-    per_class                        [{"class", "accuracy" in percent, "images"}], by label
+    per_class                        [{"class", "accuracy" in percent, "images"}], by label: the recall of each class
+    halves                           {"base", "new"}: accuracy in percent of the images of the base and of the new
+                                     classes, among all classes; null where not all classes were tested
+    probabilities                    of the softmax of the logits (docs/probabilities.md); null where they are not known
+        ece, nll, brier              in percent, in nats (null: infinite), from 0 to 2
+        reliability                  15 times {"images", "accuracy", "confidence"}, by confidence, the latter two in
+                                     percent and null where there are no images
+    temperature                      null where there is none, else the same of the logits divided by `value`, and
+        value, images                the temperature; how many validation images it was fitted on
+        source                       "validation" where they are this run's, "model" where it came with the model
+    other_images                     of images of other classes (TEST.OOD), told apart by maximum concept matching;
+                                     null where there are none
+        folder, images               where and how many they are
+        auroc, fpr95                 in percent
 trainable_parameters   of the models that the trainer registered
 time
     started, finished                ISO 8601, UTC
@@ -38,14 +53,18 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation import identity
 from foundation.atomic import atomic_write
 from foundation.errors import MissingFile, WrongInput
+from foundation.keys.of_all_runs import of
 from runs import ROOT
 
-SCHEMA = 3
+if TYPE_CHECKING:
+    from foundation.probabilities import Calibration, Probabilities
+
+SCHEMA = 4
 FILE_NAME = "result.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scikit-learn")
 
@@ -170,6 +189,38 @@ def _is_per_class(value: Any) -> bool:
     )
 
 
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
+def _is_at_least_0(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _or_null(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+def _has(**parts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A dictionary with these entries, and perhaps with others."""
+    return lambda value: (
+        isinstance(value, dict) and all(holds(value.get(name)) for name, holds in parts.items())
+    )
+
+
+def _is_reliability(value: Any) -> bool:
+    share = _or_null(_is_percentage)
+    is_bin = _has(images=_is_count, accuracy=share, confidence=share)
+    return isinstance(value, list) and all(map(is_bin, value))
+
+
+_FIGURES = {
+    "ece": _is_percentage,
+    "nll": _or_null(_is_at_least_0),
+    "brier": _is_at_least_0,
+    "reliability": _is_reliability,
+}
+
 #: What values of a record may be: a file that somebody has edited is not taken for a result.
 _FORM: dict[str, Callable[[Any], bool]] = {
     "kind": lambda value: value in ("train", "eval"),
@@ -177,9 +228,20 @@ _FORM: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("seed", "shots", "trainable_parameters"), _is_whole),
     **dict.fromkeys(("config", "time"), lambda value: isinstance(value, dict)),
     "metrics": lambda value: value is None or isinstance(value, dict),
-    **dict.fromkeys((f"metrics.{name}" for name in ("accuracy", "error_rate", "macro_f1")), _is_percentage),
+    **dict.fromkeys(
+        (f"metrics.{name}" for name in ("accuracy", "error_rate", "macro_f1", "macro_accuracy")),
+        _is_percentage,
+    ),
     "metrics.images": _is_whole,
     "metrics.per_class": _is_per_class,
+    "metrics.halves": _or_null(_has(base=_is_percentage, new=_is_percentage)),
+    "metrics.probabilities": _or_null(_has(**_FIGURES)),
+    "metrics.temperature": _or_null(
+        _has(value=_is_at_least_0, images=_is_count, source=_is_text, **_FIGURES)
+    ),
+    "metrics.other_images": _or_null(
+        _has(folder=_is_text, images=_is_count, auroc=_is_percentage, fpr95=_is_percentage)
+    ),
     **dict.fromkeys(("time.started", "time.finished"), _is_text),
     **dict.fromkeys(("time.setup_seconds", "time.run_seconds"), _is_number),
     "time.step_seconds": lambda value: value is None or _is_number(value),
@@ -205,7 +267,9 @@ def about_model(model_dir: str | Path) -> dict[str, Any] | None:
         return None
     subset = record["config"].get("DATASET", {}).get("SUBSAMPLE_CLASSES")
     about = {key: record.get(key) for key in ("trainer", "dataset", "shots", "seed")}
-    return {**about, "subset": subset, "started": record["time"].get("started")}
+    fitted = (record["metrics"] or {}).get("temperature")
+    temperature = {key: fitted[key] for key in ("value", "images")} if fitted else None
+    return {**about, "subset": subset, "started": record["time"].get("started"), "temperature": temperature}
 
 
 def other_run(
@@ -274,9 +338,60 @@ def _metrics(trainer: Any) -> dict[str, Any] | None:
         "accuracy": accuracy,
         "error_rate": 100.0 - accuracy,
         "macro_f1": 100.0 * f1_score(true, predicted, labels=labels, average="macro"),
+        "macro_accuracy": sum(row["accuracy"] for row in per_class) / len(per_class),
         **getattr(trainer.evaluator, "top_accuracy", {}),
         "images": len(true),
         "per_class": per_class,
+        "halves": _halves(trainer, true, predicted),
+        **_of_probabilities(trainer, len(true)),
+    }
+
+
+def _halves(trainer: Any, true: list[int], predicted: list[int]) -> dict[str, float] | None:
+    """Accuracy on the images of the base and of the new classes, where both were tested."""
+    from datasets.base_new import halves
+
+    if of(trainer.cfg, "DATASET.SUBSAMPLE_CLASSES") != "all":
+        return None
+    base = set(halves(trainer.dm.lab2cname)[0])
+    rights: dict[str, list[bool]] = {"base": [], "new": []}
+    for label, prediction in zip(true, predicted):
+        rights["base" if label in base else "new"].append(label == prediction)
+    if not all(rights.values()):
+        return None
+    return {half: 100.0 * sum(of_half) / len(of_half) for half, of_half in rights.items()}
+
+
+def _of_probabilities(trainer: Any, images: int) -> dict[str, Any]:
+    # Here, for with it comes torch, which a report does not need.
+    from foundation.probabilities import COSINES, FITTED, told_apart
+
+    found: Probabilities | None = getattr(trainer, "probabilities", None)
+    if found is None or len(found) != images:  # of another evaluator, which does not show them
+        return {"probabilities": None, "temperature": None, "other_images": None}
+    fitted = getattr(trainer, "temperature", None)
+    others: Probabilities | None = getattr(trainer, "other_probabilities", None)
+    about: dict[str, Any] = {
+        "probabilities": _figures(found.calibration()),
+        "temperature": None,
+        "other_images": None,
+    }
+    if fitted is not None and FITTED in found.temperatures:
+        about["temperature"] = {**fitted._asdict(), **_figures(found.calibration(FITTED))}
+    if others is not None and len(others):
+        auroc, fpr95 = told_apart(found.confidences(COSINES), others.confidences(COSINES))
+        folder = os.path.abspath(of(trainer.cfg, "TEST.OOD"))
+        about["other_images"] = {"folder": folder, "images": len(others), "auroc": auroc, "fpr95": fpr95}
+    return about
+
+
+def _figures(found: "Calibration") -> dict[str, Any]:
+    names = ("images", "accuracy", "confidence")
+    return {
+        "ece": found.ece,
+        "nll": found.nll if math.isfinite(found.nll) else None,
+        "brier": found.brier,
+        "reliability": [dict(zip(names, of_bin)) for of_bin in found.reliability],
     }
 
 

@@ -88,8 +88,9 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
         "trainer": "TRAINER.NAME",
         "backbone": "MODEL.BACKBONE.NAME",
         "head": "MODEL.HEAD.NAME",
+        "ood": "TEST.OOD",
     }.items():
-        if getattr(args, argument):
+        if getattr(args, argument, ""):
             merge_one(cfg, key, getattr(args, argument), f"--{argument.replace('_', '-')}")
 
 

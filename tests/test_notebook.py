@@ -24,7 +24,9 @@ def test_its_cells_run_and_run_again_at_once(tmp_path, monkeypatch, capsys):
         assert sys.stdout is console
     for name, folder in (("trained", "coop"), ("tested", "coop_test")):
         assert names[name] == json.loads((tmp_path / "output" / folder / "result.json").read_text())
-    assert names["trained"]["metrics"] == names["tested"]["metrics"]
+    trained, tested = ({**names[name]["metrics"]} for name in ("trained", "tested"))
+    assert trained.pop("temperature") == {**tested.pop("temperature"), "source": "validation"}
+    assert trained == tested
     assert list(names["table"]["kind"]) == ["train", "eval"]
     capsys.readouterr()
 

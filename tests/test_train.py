@@ -575,7 +575,11 @@ def test_a_truncated_image_is_named(run_train, short_run, tiny_eurosat, workers)
 def test_fewer_images_than_shots_are_all_taken(run_train, short_run, tiny_eurosat, tmp_path):
     ended = run_train(*on_eurosat(short_run, tiny_eurosat), "DATASET.NUM_SHOTS", 16, "OPTIM.MAX_EPOCH", 1)
     assert ended.code == 0
-    assert "3" in "".join(line for line in (ended.out + ended.err).splitlines() if "WARN" in line.upper())
+    [warning] = [line for line in ended.out.splitlines() if "NUM_SHOTS" in line]
+    assert warning.startswith(
+        "Warning: DATASET.NUM_SHOTS is 16, 10 of 10 classes have fewer training images, of which all are taken: "
+    )
+    assert warning.endswith(" (3) and 5 more")
     assert read_record(tmp_path / "run")["metrics"]["images"] == 10
 
 

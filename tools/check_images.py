@@ -32,10 +32,8 @@ class Item(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
 
-    from tools.preparing.examine import (  # takes seconds, which a slip need not wait for
-        examine_all,
-        images_in,
-    )
+    from datasets.images_in import images_in  # takes seconds, which a slip need not wait for
+    from tools.preparing.examine import examine_all
 
     data: list[Item] = []
     options: dict[str, Any] = {}

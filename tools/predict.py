@@ -99,7 +99,7 @@ def expand(words: Sequence[str]) -> list[str]:
     Raises:
         ValueError: there are none.
     """
-    from tools.preparing.examine import images_in
+    from datasets.images_in import images_in
 
     paths: list[str] = []
     for word in words:

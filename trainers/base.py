@@ -14,6 +14,7 @@ from dassl.utils import count_num_param
 from foundation.keys import Key, check, declare, one_of
 from foundation.keys.of_all_runs import ALL_RUNS, of
 from foundation.keys.of_dassl import DASSL
+from foundation.probabilities import Probabilities
 
 from . import captured, optimisers, processes
 from .checkpoint import find_checkpoint, load_learned, read_checkpoint
@@ -90,6 +91,9 @@ class PromptTrainer(TrainerX):
     released_as: dict[str, Release] = {}
     #: Calls what a GPU may capture (TRAIN.CUDA_GRAPH): a step's losses, and the scores of an evaluation's batch.
     captured = captured_scores = captured.Captured()
+    #: What a test keeps of its images' probabilities. The engine makes it; the original's, runs/original_dassl.py.
+    probabilities: Probabilities | None = None
+    _labels: Tensor | None = None
 
     @classmethod
     def declared_keys(cls) -> dict[str, Key]:
@@ -341,15 +345,26 @@ class PromptTrainer(TrainerX):
         self.model.class_texts.classes = None
         super().set_model_mode(mode, names)
 
+    @property
+    def logit_scale(self) -> float:
+        """What the logits are multiples of: divided by it they are cosines, or a transport's similarities."""
+        return self.model.clip.logit_scale.exp().item()
+
+    def parse_batch_test(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Images and labels; ``model_inference``, which gets the images alone, keeps the labels' own logits, too."""
+        images, self._labels = super().parse_batch_test(batch)
+        return images, self._labels
+
     @torch.no_grad()
     def model_inference(self, input: Tensor) -> Tensor | TopClasses:
         """Logits (B, C); with ``TEST.CLASS_CHUNK`` the best classes."""
         if self._evaluation is None:
-            k = of(self.cfg, "TEST.TOP_K")
+            k, powers = of(self.cfg, "TEST.TOP_K"), getattr(self.probabilities, "powers", ())
             chunk, calls = class_chunk(self.cfg), self.captured_scores
-            self._evaluation = Evaluation(self.model, self.num_classes, chunk, k, calls)
+            self._evaluation = Evaluation(self.model, self.num_classes, chunk, k, calls, powers)
+        labels, self._labels = self._labels, None
         with self.autocast():
-            return self._evaluation(input)
+            return self._evaluation(input, labels)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load learnable parameters from ``<directory>/<model name>``, ours or the method's release's.

@@ -26,7 +26,9 @@ from dassl.utils import (
     mkdir_if_missing,
     processes,
 )
+from foundation.probabilities import Probabilities, Temperature
 
+from . import calibration
 from .base import TrainerBase
 from .interruption import Interruption
 from .progress import RunProgress, evaluation_progress
@@ -45,8 +47,17 @@ class SimpleTrainer(TrainerBase):
 
     After construction it has ``cfg``, ``device``, ``output_dir``, ``dm`` (the DataManager), the data
     loaders ``train_loader_x``, ``train_loader_u``, ``val_loader``, ``test_loader``, ``num_classes``,
-    ``num_source_domains``, ``lab2cname``, ``classnames``, ``evaluator`` and ``best_result``.
+    ``num_source_domains``, ``lab2cname``, ``classnames``, ``evaluator`` and ``best_result``. After a test there are
+    ``probabilities``, what was kept of them, ``temperature``, and ``other_probabilities`` of images of other classes.
     """
+
+    probabilities: Probabilities | None = None
+    other_probabilities: Probabilities | None = None
+    temperature: Temperature | None = None
+    #: That of a model which is tested after its training; None: one is fitted, if it may be.
+    model_temperature: Temperature | None = None
+    fits_temperature = True
+    other_loader: Any = None
 
     def __init__(self, cfg: CfgNode):
         super().__init__()
@@ -187,24 +198,42 @@ class SimpleTrainer(TrainerBase):
             self._check_validation_images()
         self.set_model_mode("eval")
         self.evaluator.reset()
+        of_epoch = split == "val"
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is not None:
             data_loader = self.val_loader
         else:
             split, data_loader = "test", self.test_loader
 
+        calibration.prepare(self, fits=split == "test", others=not of_epoch)
+        assert self.probabilities is not None
         print(f"Evaluate on the *{split}* set")
-        for number, batch in enumerate(map(self._send, evaluation_progress(data_loader, split))):
+        for output, label in self._outputs(data_loader, split):
+            self.evaluator.process(output, label)
+            self.probabilities.add(output, label)
+        results = self.evaluator.evaluate()
+        calibration.report(self)
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
+    def _outputs(self, data_loader: Any, what: str) -> Iterator[tuple[Any, torch.Tensor]]:
+        """The model's output and the labels of every batch, in all processes those of all.
+
+        Args:
+            what: these images are, for the bar.
+        """
+        for number, batch in enumerate(map(self._send, evaluation_progress(data_loader, what))):
             input, label = self.parse_batch_test(batch)
             outputs, labels = processes.collect(self.model_inference(input)), processes.collect(label)
             # Several processes take a batch each; in the last round some had none left and took one once more.
             left = len(outputs) if len(outputs) == 1 else data_loader.batches_of_all - number * len(outputs)
-            for output, label in zip(outputs[:left], labels):
-                self.evaluator.process(output, label)
-        results = self.evaluator.evaluate()
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        return next(iter(results.values()))
+            yield from zip(outputs[:left], labels)
+
+    @property
+    def logit_scale(self) -> float | None:
+        """What the logits are multiples of, so that divided by it they are cosines; None where that is not said."""
+        return None
 
     def _check_validation_images(self) -> None:
         # Whoever reads the settings beside the result would take test accuracy for validation accuracy.

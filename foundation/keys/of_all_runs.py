@@ -68,6 +68,12 @@ ALL_RUNS: dict[str, Key] = {
         0, "classes that an evaluation scores at once, keeping the best; 0: all", at_least(0)
     ),
     "TEST.TOP_K": Key(1, "also report how often the class is among the k best", at_least(1)),
+    "TEST.TEMPERATURE": Key(
+        True, "fit the temperature of the probabilities on the validation images, which are scored for it"
+    ),
+    "TEST.OOD": Key(
+        "", "a folder of images of other classes: how well these are told apart (--ood)", is_path=True
+    ),
     "TEST.FEATURE_CACHE": Key(
         "", "a folder to keep image features in, where a method leaves the image tower alone", is_path=True
     ),

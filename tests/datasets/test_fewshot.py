@@ -129,7 +129,10 @@ def test_a_small_class_is_taken_whole_with_a_warning(tmp_path: Path, capsys: pyt
     for _ in range(2):  # when the draw is made, and when it is read again
         draw = few_shot(split, 8, 1, str(tmp_path))
         assert Counter(item.label for item in draw.train) == {0: 4, 1: 8}
-        assert "Warning: fewer than 8 training images, all are taken: name 0 (4)\n" in capsys.readouterr().out
+        assert (
+            "Warning: DATASET.NUM_SHOTS is 8, 1 of 2 classes have fewer training images, of which all are taken: "
+            "name 0 (4)\n"
+        ) in capsys.readouterr().out
 
 
 def test_a_read_only_folder_does_not_stop_a_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -57,6 +57,17 @@ METRICS = {
     "macro_f1": 74.5,
     "images": 8,
     "per_class": [{"class": "cat", "accuracy": 75.0, "images": 8}],
+    "probabilities": {
+        "ece": 5.0,
+        "nll": None,
+        "brier": 0.5,
+        "reliability": [
+            {"images": 0, "accuracy": None, "confidence": None},
+            {"images": 8, "accuracy": 75.0, "confidence": 80.0},
+        ],
+    },
+    "temperature": None,
+    "other_images": {"folder": "others", "images": 3, "auroc": 90.0, "fpr95": 20.0},
 }
 
 
@@ -75,6 +86,9 @@ METRICS = {
         ("metrics", "accuracy", "high"),
         ("metrics", "accuracy", None),
         ("metrics", "per_class", [{"class": "cat"}]),
+        ("metrics", "probabilities", {"ece": 5.0, "nll": -1.0, "brier": 0.5, "reliability": []}),
+        ("metrics", "temperature", 1.5),
+        ("metrics", "other_images", {"folder": "x", "images": 3}),
         ("time", "run_seconds", "x"),
         ("time", "started", 5),
     ],
@@ -140,9 +154,10 @@ def test_how_much_is_scored_at_once_counts_where_it_decides_results():
     ]
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_older_records_are_read(tmp_path, schema):
     older = {**RECORD, "schema": schema}
     write_record(older, tmp_path)
     assert read_record(tmp_path) == older
     assert other_run(older, asked(), "train") == []
+    assert other_run(older, asked(TEST={"OOD": "others"}), "train") == ["TEST.OOD:  -> others"]

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.probabilities import Probabilities
 from tests.trainers.harness import METHODS, assert_close, evaluate
 from trainers.top_classes import TopClasses
 
@@ -15,11 +16,22 @@ def test_chunks_find_the_same_best_classes(method, make, images):
     whole = evaluate(at_once, images)
     trainer = make(method, "TEST.CLASS_CHUNK", 4, "TEST.TOP_K", 3)
     trainer.model.load_state_dict(at_once.model.state_dict())
+    labels = torch.tensor([0, 3, 4, 9, 9, 5])
+    of_all, trainer.probabilities = Probabilities({"warm": 20.0}), Probabilities({"warm": 20.0})
+    trainer.parse_batch_test({"img": images, "label": labels})
     best = evaluate(trainer, images)
     assert isinstance(best, TopClasses)
     logits, classes = whole.topk(3)
     assert_close(best.logits, logits, 1e-5)
     assert torch.equal(best.classes, classes)
+    of_all.add(whole, labels)
+    trainer.probabilities.add(best, labels)
+    for name in ("", "warm"):
+        ours, theirs = trainer.probabilities.calibration(name), of_all.calibration(name)
+        assert ours[:3] == pytest.approx(theirs[:3], rel=1e-4)
+        assert torch.allclose(
+            *(torch.tensor(found.confidences(name)) for found in (trainer.probabilities, of_all)), rtol=1e-4
+        )
     # beside it the model is what it was
     assert trainer.model.logits(images, trainer.model.encode_texts()).shape == whole.shape
 

@@ -7,30 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
 
 from dassl.utils import read_image
-from datasets.files import is_litter
-
-
-def images_in(folder: str) -> list[str]:
-    """The paths of all files below ``folder`` whose names end as those of images do."""
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"there is no folder {folder}")
-    endings = tuple(Image.registered_extensions())
-    files = (path for path in sorted(Path(folder).rglob("*")) if path.name.lower().endswith(endings))
-    paths = [
-        str(path)
-        for path in files
-        if path.is_file() and not any(map(is_litter, path.relative_to(folder).parts))
-    ]
-    if not paths:
-        raise ValueError(f"there are no images in {folder}")
-    return paths
 
 
 def examine_all(
