@@ -2,8 +2,6 @@
 
 import os
 
-from scipy.io import loadmat
-
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.origin import Download, Origin
@@ -36,6 +34,8 @@ class OxfordFlowers(SplitDataset):
     )
 
     def read_split(self) -> Split:
+        from scipy.io import loadmat  # here: it takes time that no other data set should spend
+
         names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))
         labels = loadmat(os.path.join(self.dataset_dir, "imagelabels.mat"))["labels"][0]
         return split_three_ways(

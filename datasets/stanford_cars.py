@@ -2,8 +2,6 @@
 
 import os
 
-from scipy.io import loadmat
-
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.origin import Download, Origin
@@ -33,6 +31,8 @@ class StanfordCars(SplitDataset):
         return Split(train, val, self._read_annotations("cars_test", "cars_test_annos_withlabels.mat"))
 
     def _read_annotations(self, folder: str, name: str) -> list[Item]:
+        from scipy.io import loadmat  # here: it takes time that no other data set should spend
+
         names = loadmat(os.path.join(self.dataset_dir, "devkit", "cars_meta.mat"))["class_names"][0]
         items = []
         for row in loadmat(os.path.join(self.dataset_dir, name))["annotations"][0]:
