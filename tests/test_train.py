@@ -17,6 +17,7 @@ import torch
 import train
 from dassl.engine import TRAINER_REGISTRY
 from runs.record import read_record
+from tests import copies
 from tests.conftest import ROOT
 from tests.interruption import at_touch
 
@@ -31,11 +32,17 @@ def changed(arguments: list[object], **replacements: object) -> list[object]:
 
 
 def run_program(
-    root: Path, arguments: list[object], env: dict[str, str] | None = None, cwd: Path | None = None
+    root: Path,
+    arguments: list[object],
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    anew: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run train.py as a program."""
+    """Run train.py as a program; ``anew`` with a Python of its own that imports all of it."""
     words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
-    return subprocess.run(words, cwd=cwd or root, env=env, capture_output=True, text=True)
+    if anew:
+        return subprocess.run(words, cwd=cwd or root, env=env, capture_output=True, text=True)
+    return copies.run(words, cwd=cwd or root, env=env)
 
 
 # What a run leaves
@@ -86,7 +93,7 @@ def test_no_train_builds_and_leaves_no_record(run_train, short_run, tmp_path):
 def test_it_runs_from_another_folder(root, short_run, tmp_path):
     arguments = [root / word if str(word).startswith("configs/") else word for word in short_run]
     arguments = changed(arguments, output_dir="here")
-    ran = run_program(root, arguments, cwd=tmp_path)
+    ran = run_program(root, arguments, cwd=tmp_path, anew=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert read_record(tmp_path / "here")["metrics"]
 
@@ -659,14 +666,14 @@ def test_another_dassl_is_used_and_named(root, short_run, tmp_path):
     shutil.copytree(root / "dassl", tmp_path / "other" / "dassl")
     with (tmp_path / "other" / "dassl" / "__init__.py").open("a") as file:
         file.write('\n__version__ = "0.6.3-other"\n')
-    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path / "other")})
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path / "other")}, anew=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert f"Using the Dassl in {tmp_path / 'other'} (DASSL_PATH)" in ran.stdout
     assert read_record(tmp_path / "run")["versions"]["dassl"] == "0.6.3-other"
 
 
 def test_a_dassl_path_without_dassl_is_one_line(root, short_run, tmp_path):
-    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)})
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)}, anew=True)
     assert ran.returncode == 2
     assert ran.stderr == f"error: DASSL_PATH {tmp_path} holds no dassl package\n"
 

@@ -1,16 +1,16 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 from runs import ROOT
+from tests import copies
 
 
 def test_all_ways_to_read_are_compared(tiny_eurosat: Path, tmp_path: Path) -> None:
     words = ["--images", "40", "--workers", "0", "1", "--turns", "1", "--output", str(tmp_path / "data.json")]
     command = [sys.executable, str(ROOT / "benchmarks" / "data.py"), *words]
     folder = tiny_eurosat / "eurosat" / "2750"
-    run = subprocess.run([*command, "--eurosat", str(folder)], cwd=tmp_path, capture_output=True, text=True)
+    run = copies.run([*command, "--eurosat", folder], cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     record = json.loads((tmp_path / "data.json").read_text())
     assert list(record["results"]) == ["EuroSAT", "500 x 375"]

@@ -10,11 +10,12 @@ import pytest
 
 from benchmarks import gpu
 from runs import ROOT
+from tests import copies
 
 
 def test_every_part_runs(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--cpu", "--output", str(tmp_path)]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    ran = copies.run(command, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     record = json.loads((tmp_path / "gpu.json").read_text())
     parts = record["parts"]

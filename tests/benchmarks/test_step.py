@@ -1,7 +1,6 @@
 """The benchmarks of training and evaluation run, on few classes of a small model."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -10,13 +9,14 @@ from benchmarks import step
 from benchmarks.cell import Cell
 from benchmarks.clock import Clock
 from runs import ROOT
+from tests import copies
 
 SMALL = ["--methods", "CoOp", "--classes", "3", "--batch", "2", "--backbone", "ViT-S-32-alt"]
 
 
 def run(program, *words):
     command = [sys.executable, str(ROOT / "benchmarks" / program), *SMALL, *words]
-    return subprocess.run(command, capture_output=True, text=True)
+    return copies.run(command)
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_the_transport_is_noted_and_made_again(method):
     assert measured["operations"] > alone["operations"]
 
 
-def test_an_evaluation_is_measured_beside_the_plain_one(tmp_path):
+def test_an_evaluation_is_measured_beside_the_plain_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.cell.subprocess", copies.IN_PLACE)  # each cell is a process
     output = tmp_path / "evaluate.json"
     ran = run("evaluate.py", "--images", "5", "--output", str(output))
     assert ran.returncode == 0, ran.stderr

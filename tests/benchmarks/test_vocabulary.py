@@ -1,8 +1,8 @@
 import json
-import subprocess
 import sys
 
 from runs import ROOT
+from tests import copies
 
 
 def test_a_vocabulary_is_evaluated_whole_and_sampled_in_training(tmp_path):
@@ -10,7 +10,7 @@ def test_a_vocabulary_is_evaluated_whole_and_sampled_in_training(tmp_path):
     words = ["--method", "MMTPA", "--classes", "1100", "--chunk", "500", "--sample", "20", "--steps", "1"]
     words += ["--backbone", "ViT-S-32-alt", "--output", str(output)]
     command = [sys.executable, str(ROOT / "benchmarks" / "vocabulary.py"), *words]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    ended = copies.run(command, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("MMTPA, 1,100 classes: first batch ")
     record = json.loads(output.read_text())

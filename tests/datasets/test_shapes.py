@@ -103,7 +103,7 @@ def _use(root: Path) -> int:
 
 
 def test_two_runs_may_start_together(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(_use, [tmp_path, tmp_path], chunksize=1) == [48, 48]
     assert os.listdir(tmp_path) == ["shapes"]
     assert len(list((tmp_path / "shapes").rglob("*.png"))) == 96

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +6,7 @@ from PIL import Image
 
 from datasets.split import load_split, save_split
 from runs import ROOT
+from tests import copies
 from tools.check_images import main
 
 
@@ -68,9 +68,7 @@ def test_a_data_set_from_any_folder(shared: Path, tmp_path: Path) -> None:
     save_split(split, str(tmp_path / "eurosat" / "split_zhou_EuroSAT.json"))
     command = [sys.executable, str(ROOT / "tools" / "check_images.py"), "--root", str(tmp_path)]
     config = str(ROOT / "configs" / "datasets" / "eurosat.yaml")
-    run = subprocess.run(
-        [*command, "--dataset-config-file", config], cwd=tmp_path, capture_output=True, text=True
-    )
+    run = copies.run([*command, "--dataset-config-file", config], cwd=tmp_path)
     assert run.returncode == 1, run.stderr
     assert run.stdout.splitlines()[-1] == f"{sum(map(len, split))} images checked, 1 cannot be read"
     assert run.stdout.splitlines()[-2].startswith(f"{path}: ")

@@ -1,12 +1,12 @@
 """The program: what it writes, what it says, and what it refuses."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import copies
 from tests.conftest import ROOT
 from tests.tools.browser import Page
 from tests.trainers.harness import METHODS
@@ -79,7 +79,7 @@ def test_a_large_picture_is_shown_small(finished, tmp_path):
     path = tmp_path / "large.png"
     Image.new("RGB", (10_000, 10_000), (200, 30, 30)).save(path, compress_level=1)
     command = [sys.executable, ROOT / "tools/explain.py", run_folder(finished, "MMTPA"), path]
-    ran = subprocess.run([*command, "--output", tmp_path / "out"], capture_output=True, text=True, cwd=ROOT)
+    ran = copies.run([*command, "--output", tmp_path / "out"], cwd=ROOT)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert (tmp_path / "out" / "explain.html").stat().st_size < 500_000
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from tests import copies
 from tests.interruption import at_touch
 from tests.tools.outputs import leave
 from tools import launch
@@ -25,8 +26,9 @@ TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPT
 
 
 @pytest.fixture
-def start(root, data_root):
+def start(root, data_root, monkeypatch):
     """Start the launcher on one shot of the bundled digits: `start(output, protocol, more arguments)`."""
+    monkeypatch.setattr("tools.launching.process.subprocess", copies.IN_PLACE)  # which starts the runs
     processes = []
 
     def start(
@@ -35,8 +37,8 @@ def start(root, data_root):
         command = [sys.executable, root / "tools" / "launch.py", *words, "--trainers", trainer]
         command += ["--datasets", *datasets, "--seeds", 1, "--shots", 1, "--root", data_root]
         command += ["--output", output, "--gpus", "--jobs", 2, "--opts", *TINY, epochs]
-        process = subprocess.Popen(
-            list(map(str, command)),
+        process = copies.start(
+            command,
             cwd=output.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -191,7 +193,7 @@ def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
         "mini",
     ]
     command += ["--datasets", "shapes", "--output", tmp_path / "out", "--seeds", "1", "--dry-run"]
-    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    ran = copies.run(command)
     assert (ran.returncode, ran.stderr) == (0, "")
     methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml")))
     assert "ZeroshotCLIP/mini" in ran.stdout
@@ -212,7 +214,7 @@ def test_all_trainers_are_those_that_a_protocol_is_for(root, tmp_path, protocol)
         "mini",
     ]
     command += ["--datasets", "shapes", "--output", tmp_path / "out", "--dry-run"]
-    ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    ran = copies.run(command)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ("ZeroshotCLIP/mini" in ran.stdout) == (protocol == "zeroshot")
     assert ("CoOp/mini" in ran.stdout) == (protocol != "zeroshot")
@@ -228,7 +230,7 @@ def test_all_trainers_are_those_that_a_protocol_is_for(root, tmp_path, protocol)
 )
 def test_wrong_input_is_one_line(root, tmp_path, words, said):
     command = [sys.executable, root / "tools" / "launch.py", *words, "--trainers", "CoOp/mini"]
-    ran = subprocess.run([*command, "--output", tmp_path], capture_output=True, text=True)
+    ran = copies.run([*command, "--output", tmp_path])
     assert ran.returncode == 2
     assert ran.stderr.startswith(f"error: {said}")
     assert len(ran.stderr.splitlines()) == 1

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from dassl.engine import TRAINER_REGISTRY
 from runs.errors import clean_errors
+from tests import copies
 from tools import parity
 
 
@@ -67,8 +67,7 @@ def verdicts(out):
 def test_every_recorded_case_is_reproduced(folder, root, shared):
     """Exit code 0 where every case has its trainer, else 1 with the names of those that have none."""
     recordings = shared / folder
-    command = [sys.executable, str(root / "tools" / "parity.py"), str(recordings)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    ended = copies.run([sys.executable, root / "tools" / "parity.py", recordings])
     assert ended.stderr == ""
     index = json.loads((recordings / "index.json").read_text())
     found = verdicts(ended.stdout)

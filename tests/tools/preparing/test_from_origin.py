@@ -2,7 +2,6 @@
 
 import pickle
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from datasets.eurosat import EuroSAT
 from runs import ROOT
+from tests import copies
 from tests.interruption import at_touch
 from tests.tools.preparing.archives import ARCHIVE, IMAGES, SPLIT, TABLE, below, jpeg, names, packed
 from tests.tools.preparing.server import Server
@@ -97,10 +97,9 @@ def test_a_run_that_is_killed_while_it_extracts(server: Server, run: Any, tmp_pa
     path.write_bytes(packed({f"2750/{i}.jpg": bytes(2_000) for i in range(20)}))
     folder = tmp_path / "data" / "eurosat"
     words = ["eurosat", "--root", str(tmp_path / "data"), "--archive", str(path), "--no-checksum"]
-    killed = subprocess.run(
-        [sys.executable, str(ROOT / "tools/prepare.py"), *words],
+    killed = copies.run(
+        [sys.executable, ROOT / "tools/prepare.py", *words],
         env=at_touch(10, folder, "kill run", tmp_path / "killed", "/2750/", "prepare.py"),
-        stderr=subprocess.DEVNULL,
     )
     assert killed.returncode == -signal.SIGKILL
     (left,) = names(folder)
