@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.arithmetic import image_operations, text_operations, transport_operations
 from benchmarks.clock import Clock
+from benchmarks.operations import image_operations, text_operations, transport_operations
 from clip import NONE, Changes, TextPrompts
 
 PARTS = ("image", "text", "transport")

@@ -31,7 +31,7 @@ from benchmarks.clock import Clock
 
 def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, folder: str) -> None:
     """One of ``count`` processes: some steps on its share of the batch; writes what it measured."""
-    from trainers import processes
+    from trainers import data_parallel
 
     torch.set_num_threads(1)
     if count > 1:
@@ -42,7 +42,7 @@ def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, fold
     clock = Clock("cpu")
     if plain:
         vars(model.class_texts)["encode"] = model.class_texts._encode
-    own = processes.share(args.batch)
+    own = data_parallel.share(args.batch)
     height, width = model.clip.image.image_size
     images = torch.randn(args.batch, 3, height, width, generator=torch.Generator().manual_seed(0))
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4)
@@ -50,12 +50,12 @@ def take_part(rank: int, count: int, plain: bool, args: argparse.Namespace, fold
 
     def step() -> float:
         optimiser.zero_grad()
-        part = processes.share_of_batch(len(own), images.device)
+        part = data_parallel.share_of_batch(len(own), images.device)
         loss = model.loss(images[own.start : own.stop], labels[own.start : own.stop])[0] * part
         loss.backward()
-        processes.add_up_gradients(model.parameters())
+        data_parallel.add_up_gradients(model.parameters())
         optimiser.step()
-        return processes.total(loss).item()
+        return data_parallel.total(loss).item()
 
     loss = step()
     seconds = [clock.seconds(step) for _ in range(args.repeats)]
@@ -72,7 +72,7 @@ def measured(count: int, plain: bool, args: argparse.Namespace) -> list[dict[str
         return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Seconds and memory over the number of processes."""
     import matplotlib
 
@@ -116,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> None:
             print(f"{count:>9} {way:>7} {row['seconds']:>8.3f} {faster:>7.2f} {row['gib']:>6.2f}", flush=True)
     if args.output:
         args.output.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-        draw(rows, args.output.with_suffix(".png"))
+        plot(rows, args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/step.py --methods MMTPA CoOp --classes 10 50 100 --output step.json
 
 Beside each method stands a plain implementation of the same, which does what published code does (see plain.py), so
-that the ratio is measured in one run. The floor is the time that the operations which must be done (see arithmetic.py)
+that the ratio is measured in one run. The floor is the time that the operations which must be done (see operations.py)
 take at the rate of torch's matrix products, and at that of the towers' layers; both are measured between the steps.
 Every measurement is a process of its own, so that its peak memory is its own. Cells that the output file holds already
 are not measured again.
@@ -142,7 +142,7 @@ def table_row(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def draw(results: list[dict[str, Any]], path: Path) -> None:
+def plot(results: list[dict[str, Any]], path: Path) -> None:
     """Seconds and memory of a step over the number of classes, and what a step with the most classes consists of."""
     import matplotlib
 
@@ -212,7 +212,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "rate of torch.mm / of the towers' layers"
     )
     if args.output and shown:
-        draw(shown, args.output.with_suffix(".png"))
+        plot(shown, args.output.with_suffix(".png"))
 
 
 def take_measurements(args: argparse.Namespace, there: list[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.files import build_once
 from datasets.split import Item, Split, save_split
-from datasets.toy.drawing import DIGITS
+from datasets.toy.painting import DIGITS
 
 
 @DATASET_REGISTRY.register()

@@ -17,7 +17,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from datasets.base import SplitDataset
 from datasets.files import build_once
 from datasets.split import Item, Split, save_split
-from datasets.toy.drawing import Scene, Thing, draw
+from datasets.toy.painting import Scene, Thing, paint
 
 _SHAPES = ("circle", "square", "triangle", "star")
 _COLOURS = ("red", "yellow", "green", "blue")
@@ -64,7 +64,7 @@ class _DrawnShapes(SplitDataset):
         rng = np.random.default_rng([cls.seed, ("train", "val", "test").index(part), label, number])
         other = THINGS[(label + int(rng.integers(1, len(THINGS)))) % len(THINGS)]
         ground = cls.grounds[int(rng.integers(len(cls.grounds)))]
-        return draw(Scene("shapes", THINGS[label], other, ground=ground, style=cls.style), rng)
+        return paint(Scene("shapes", THINGS[label], other, ground=ground, style=cls.style), rng)
 
 
 @DATASET_REGISTRY.register()

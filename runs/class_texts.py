@@ -8,7 +8,7 @@ from foundation import identity, written_texts
 from foundation.atomic import atomic_write
 from foundation.errors import MissingFile, WrongInput
 from foundation.written_texts import CLASS_TEXTS
-from trainers.published import TEXTS
+from trainers.learned_folder import TEXTS
 
 FILE_NAME = TEXTS
 

@@ -31,7 +31,7 @@ from runs.folder import can_continue
 from runs.record import FILE_NAME, read_record
 from runs.schema import extend_cfg
 from trainers.base import DEFAULT_TEMPLATE, Classes, PromptTrainer
-from trainers.published import SETTINGS, WEIGHTS, local_folder
+from trainers.learned_folder import SETTINGS, WEIGHTS, local_folder
 from trainers.without_data import without_data
 
 Picture = str | Path | Image.Image  #: a path, or an image in memory

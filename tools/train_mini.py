@@ -1,4 +1,4 @@
-"""Train the bundled model, clip/mini, anew (what its training is: datasets/toy/train_mini.py).
+"""Train the bundled model, clip/mini, anew (what its training is: datasets/toy/training.py).
 
 python tools/train_mini.py            # about 15 minutes
 """
@@ -37,6 +37,6 @@ if __name__ == "__main__":
     with clean_errors():
         arguments = parse()  # a slip is said before the imports, which take seconds
 
-        from datasets.toy.train_mini import main
+        from datasets.toy.training import main
 
         main(arguments)

@@ -16,7 +16,7 @@ from foundation.keys.of_all_runs import ALL_RUNS, of
 from foundation.keys.of_dassl import DASSL
 from foundation.probabilities import Probabilities
 
-from . import captured, optimisers, processes
+from . import captured, data_parallel, optimisers
 from .checkpoint import find_checkpoint, load_learned, read_checkpoint
 from .class_names import check_prompts
 from .class_texts import draw_classes
@@ -147,7 +147,7 @@ class PromptTrainer(TrainerX):
         self._tell_of_written_texts(classes.names)
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
-        processes.copy_from_first(self.model.parameters())
+        data_parallel.copy_from_first(self.model.parameters())
         print(f"Learnable parameters: {count_num_param(self.model):,}")
         for name, parameter in self.model.named_parameters():
             print(f"  {name} {tuple(parameter.shape)}")
@@ -166,7 +166,7 @@ class PromptTrainer(TrainerX):
             print(
                 "Images of a batch are scored together: results depend on DATALOADER.TEST.BATCH_SIZE "
                 f"({cfg.DATALOADER.TEST.BATCH_SIZE}), TEST.CLASS_CHUNK ({class_chunk(cfg)}), in training also on the "
-                f"number of processes ({processes.count()})"
+                f"number of processes ({data_parallel.count()})"
             )
         self._use_feature_cache()
         scale = (lambda: 1.0) if self.scaler is None else self.scaler.get_scale
@@ -296,9 +296,9 @@ class PromptTrainer(TrainerX):
                 f"TRAINER.CLASS_SAMPLE is {len(classes)}, but {type(self).__name__} scores {logits.shape[1]} classes: "
                 "it must select its texts with of_classes"
             )
-        part = processes.share_of_batch(len(labels), self.device)
+        part = data_parallel.share_of_batch(len(labels), self.device)
         values = [*(loss.detach() for loss in losses.values()), compute_accuracy(logits, labels)[0][0]]
-        total = processes.total(torch.stack(values) * part)
+        total = data_parallel.total(torch.stack(values) * part)
         later = getattr(self, "checks_losses_later", False)  # the original engine does not look at them
         if self.scaler is None and not later:
             self.detect_anomaly(total[0])
@@ -307,7 +307,7 @@ class PromptTrainer(TrainerX):
     def model_backward(self, loss: Tensor) -> None:
         """The gradient of the batch's loss, of which ``loss`` is this process's part."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        processes.add_up_gradients(self.model.parameters())
+        data_parallel.add_up_gradients(self.model.parameters())
 
     def model_update(self, names: Any = None) -> None:
         if self.scaler is None:
@@ -324,7 +324,7 @@ class PromptTrainer(TrainerX):
         # all of it on the CPU, where the labels are: nothing waits for the device
         step = self.epoch * self.num_batches + self.batch_idx
         entropy = torch.initial_seed(), step
-        classes = draw_classes(processes.gather_all(labels), self.num_classes, self.class_sample, entropy)
+        classes = draw_classes(data_parallel.gather_all(labels), self.num_classes, self.class_sample, entropy)
         self.model.class_texts.classes = classes
         return images, clip.send(torch.searchsorted(classes, labels), self.device)
 

@@ -23,7 +23,7 @@ from yacs.config import CfgNode
 
 from foundation.keys.of_all_runs import of
 
-from . import processes
+from . import data_parallel
 from .capture import Capture, Computation, difference, in_form_of, parts_of
 from .capture_key import capture_key
 from .cuda_graphs import CUDARecorder, Recorder
@@ -54,7 +54,7 @@ def recorder(trainer: Any) -> Recorder | None:
     if choice == "False":
         return None
     obstacle = _obstacle(trainer)
-    if obstacle is None and (choice == "True" or processes.count() == 1):
+    if obstacle is None and (choice == "True" or data_parallel.count() == 1):
         return CUDARecorder(trainer.device)
     if choice == "True":
         raise ValueError(f"TRAIN.CUDA_GRAPH is True, but {obstacle}: choose auto or False")
@@ -74,9 +74,9 @@ def _obstacle(trainer: Any) -> str | None:
         return f"TRAINER.CLASS_SAMPLE is {sample}, so every step computes other class texts"
     if of(cfg, "TRAIN.FEATURE_CACHE"):
         return "TRAIN.FEATURE_CACHE looks up image features on the CPU in every step"
-    if processes.count() > 1:
+    if data_parallel.count() > 1:
         gpu = torch.cuda.get_device_properties(trainer.device)
-        ids = processes.collect(str(gpu.uuid))
+        ids = data_parallel.collect(str(gpu.uuid))
         if len(set(ids)) < len(ids):
             return f"{len(ids)} processes have {len(set(ids))} GPU between them, one each is needed"
     return None
@@ -169,7 +169,7 @@ class Captured:
                 if reason is None and host.was_drawn_from():
                     reason = "random numbers are drawn on the CPU"
                 finite = eager is None or all(bool(torch.isfinite(value).all()) for value in eager.values())
-                if not processes.all_of(
+                if not data_parallel.all_of(
                     finite
                 ):  # loss scaling still looks for its scale, or the run is to end
                     patient = self._seen[key] <= WARM_UP + PATIENCE
@@ -177,10 +177,10 @@ class Captured:
                 capture = None
                 if reason is None:
                     capture, reason = _attempt(lambda: Capture(recorder, function, inputs))
-            if processes.all_of(reason is None) and capture is not None and eager is not None:
+            if data_parallel.all_of(reason is None) and capture is not None and eager is not None:
                 recorder.set_random_state(before)
                 reason = difference(capture.all(inputs, scale, names), eager, self._tolerance(device.type))
-                if processes.all_of(reason is None):
+                if data_parallel.all_of(reason is None):
                     self._captures[key] = capture
                     return None
             return reason or "another process cannot"

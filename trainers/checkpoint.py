@@ -11,8 +11,8 @@ from torch import Tensor
 from dassl.utils import load_checkpoint
 from foundation.errors import MissingFile, WrongInput
 
+from .learned_folder import WEIGHTS, local_folder, read_learned
 from .prompt_model import PromptModel
-from .published import WEIGHTS, local_folder, read_learned
 
 EXTRA = "_extra_state"  #: torch's key for PromptModel.get_extra_state
 

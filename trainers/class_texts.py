@@ -1,6 +1,6 @@
 """The one way from a method's prompts to the features of its class texts.
 
-Of several processes each encodes its share of the classes and gets the features of the others (see processes).
+Of several processes each encodes its share of the classes and gets the features of the others (see data_parallel).
 
 Of a large vocabulary, a training step may encode and tell apart a sample only: the classes of the batch and others
 drawn at random (as with the class centres of Partial FC, An et al., CVPR 2022).
@@ -24,7 +24,7 @@ from yacs.config import CfgNode
 from clip import NONE, Changes, TextFeatures, TextPrompts, TextTower, send
 from foundation.keys.of_all_runs import of
 
-from . import processes
+from . import data_parallel
 
 GIB = 2**30
 
@@ -87,14 +87,14 @@ class ClassTexts:
         if not torch.is_grad_enabled():
             changes = self.tower.merged(changes)
         count = len(prompts.layout.branches)
-        if not 1 < processes.count() <= count:
+        if not 1 < data_parallel.count() <= count:
             return self._encode(prompts, changes)
-        part = processes.share(count)
+        part = data_parallel.share(count)
         own = self._encode(prompts.select(part), changes.select(part))
         if own.tokens is None:
-            return TextFeatures(processes.gather(own.summary, count), None)
+            return TextFeatures(data_parallel.gather(own.summary, count), None)
         tokens = lengthen(own.tokens, max(prompts.layout.tokens))
-        both = processes.gather(torch.cat([own.summary[:, :, None], tokens], dim=2), count)
+        both = data_parallel.gather(torch.cat([own.summary[:, :, None], tokens], dim=2), count)
         return TextFeatures(both[:, :, 0], both[:, :, 1:])
 
     def _encode(self, prompts: TextPrompts, changes: Changes) -> TextFeatures:
@@ -209,5 +209,5 @@ def free_memory(device: torch.device) -> float:
     lines = about.read_text().splitlines() if about.is_file() else []
     for line in lines:
         if line.startswith("MemAvailable:"):
-            return 1024.0 * int(line.split()[1]) / processes.count()
+            return 1024.0 * int(line.split()[1]) / data_parallel.count()
     return math.inf

@@ -16,7 +16,7 @@ from clip import CLIP, encode
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, above, at_least, one_of
 
-from . import processes
+from . import data_parallel
 from .base import PromptTrainer
 from .coop import CoOp, CoOpModel
 
@@ -96,8 +96,8 @@ class ProGrad(PromptTrainer):
         part, summary = self.of_batch(logits, labels, loss=loss, loss_kl=divergence)
         parameters = list(self.model.parameters())
         scale = self.scaler.scale if self.scaler else (lambda value: value)
-        fit = processes.add_up(torch.autograd.grad(scale(loss * part), parameters, retain_graph=True))
-        keep = processes.add_up(
+        fit = data_parallel.add_up(torch.autograd.grad(scale(loss * part), parameters, retain_graph=True))
+        keep = data_parallel.add_up(
             torch.autograd.grad(scale(divergence * part), parameters)
         )  # its direction counts
         for parameter, g_fit, g_keep in zip(parameters, fit, keep):

@@ -13,7 +13,7 @@ from foundation import written_texts
 from foundation.errors import WrongInput
 from foundation.keys.of_all_runs import of
 
-from . import processes
+from . import data_parallel
 from .unit import unit
 
 CHUNK = 1024  #: texts that are encoded at once
@@ -96,10 +96,10 @@ def mean_features(clip: CLIP, texts: list[list[str]], unit_each: bool = True) ->
         unit_each: scale the feature of every text to unit norm before the mean, as CLIP's authors do (notebook of the
             CLIP repository).
     """
-    if len(texts) < processes.count():
+    if len(texts) < data_parallel.count():
         return _encoded(clip, texts, unit_each)
-    own = processes.share(len(texts))
-    return processes.gather(_encoded(clip, texts[own.start : own.stop], unit_each), len(texts))
+    own = data_parallel.share(len(texts))
+    return data_parallel.gather(_encoded(clip, texts[own.start : own.stop], unit_each), len(texts))
 
 
 def _encoded(clip: CLIP, texts: list[list[str]], unit_each: bool) -> Tensor:

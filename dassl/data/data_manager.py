@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from dassl.utils import processes
+from dassl.utils import collectives
 
 from .dataset_wrapper import DatasetWrapper
 from .datasets import build_dataset
@@ -46,9 +46,9 @@ def build_data_loader(
     """
     if not data_source:
         raise ValueError(f"The data set {cfg.DATASET.NAME} has no images for one of its loaders")
-    if is_train and processes.count() > min(batch_size, len(data_source)):
+    if is_train and collectives.count() > min(batch_size, len(data_source)):
         raise ValueError(
-            f"{processes.count()} processes cannot share batches of {min(batch_size, len(data_source))} images "
+            f"{collectives.count()} processes cannot share batches of {min(batch_size, len(data_source))} images "
             "(DATALOADER.TRAIN_X.BATCH_SIZE): at most one process per image"
         )
     sampler = build_sampler(

@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from dassl.utils import processes
+from dassl.utils import collectives
 from foundation.errors import is_ours, worker_report
 
 from .handover import Handover
@@ -148,15 +148,15 @@ class _Epoch:
     ) -> Iterator[list[tuple[int, tuple[int, int]]]]:
         if self.whole_batches:
             # Where the last round has no batch left, the last one again: the trainer's test() leaves it out.
-            last, count = len(batches) - 1, processes.count()
-            batches = [batches[min(i + processes.rank(), last)] for i in range(0, len(batches), count)]
+            last, count = len(batches) - 1, collectives.count()
+            batches = [batches[min(i + collectives.rank(), last)] for i in range(0, len(batches), count)]
         for start, batch in batches:
-            first, own = (0, batch) if self.whole_batches else processes.share(batch)
+            first, own = (0, batch) if self.whole_batches else collectives.share(batch)
             yield [(index, (seed, start + first + i)) for i, index in enumerate(own)]
 
     def __len__(self) -> int:
         batches = len(self.batch_sampler)
-        return math.ceil(batches / processes.count()) if self.whole_batches else batches
+        return math.ceil(batches / collectives.count()) if self.whole_batches else batches
 
 
 class _Seeded(Dataset):

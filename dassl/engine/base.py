@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from dassl.utils import load_checkpoint, processes, resume_from_checkpoint, save_checkpoint, tolist_if_not
+from dassl.utils import collectives, load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
 
 from .resume import ResumeFile, has_finite_weights, load_weights
 
@@ -95,7 +95,7 @@ class TrainerBase:
     ) -> None:
         """Write ``<directory>/<model>/model.pth.tar-<epoch + 1>`` (or ``model_name``) for each model."""
         names = self.get_model_names()
-        for name in names if processes.is_first() else []:
+        for name in names if collectives.is_first() else []:
             optim, sched = self._optims[name], self._scheds[name]
             save_checkpoint(
                 {
@@ -109,7 +109,7 @@ class TrainerBase:
                 is_best=is_best,
                 model_name=model_name,
             )
-        processes.wait_for_all()
+        collectives.wait_for_all()
         if names and has_finite_weights(self):
             path = osp.join(directory, names[0], model_name or f"model.pth.tar-{epoch + 1}")
             self._note_good(epoch + 1, path)
@@ -220,7 +220,7 @@ class TrainerBase:
 
     def init_writer(self, log_dir: str) -> None:
         """Open the tensorboard writer, if it is not open."""
-        if self._writer is None and processes.is_first():
+        if self._writer is None and collectives.is_first():
             # Here, because the import takes seconds and a run that only evaluates needs none of it.
             from torch.utils.tensorboard import SummaryWriter
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dassl.utils import processes
+from dassl.utils import collectives
 
 
 def progress_line(trainer: Any, losses: object, batch_time: Any, data_time: Any, learning_rate: float) -> str:
@@ -81,7 +81,7 @@ def evaluation_progress(data_loader: Any, split: str) -> Any:
 
 
 def _on_terminal() -> bool:
-    return sys.stderr.isatty() and processes.is_first()
+    return sys.stderr.isatty() and collectives.is_first()
 
 
 def _bar(batches: Any = None, **options: Any) -> tqdm:

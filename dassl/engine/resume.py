@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl.utils import load_checkpoint, processes
+from dassl.utils import collectives, load_checkpoint
 from foundation import identity
 from foundation.atomic import SUFFIX, atomic_write
 from foundation.errors import WrongInput
@@ -102,8 +102,8 @@ class ResumeFile:
         """To be called just before the first epoch, when nothing else draws random numbers any more."""
         if self.random_states is not None:
             set_random_states(self.random_states)
-        processes.wait_for_all()  # all have read the file
-        if processes.is_first():
+        collectives.wait_for_all()  # all have read the file
+        if collectives.is_first():
             self._remove_remains()
         self._start_epoch(self.trainer.start_epoch)
         self._write()
@@ -165,7 +165,7 @@ class ResumeFile:
 
     def remove(self) -> None:
         """To be called when the run has finished."""
-        if processes.is_first() and osp.exists(self.path):
+        if collectives.is_first() and osp.exists(self.path):
             os.remove(self.path)
 
     def _state(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class ResumeFile:
             "within": self.within,
         }
         began = time.monotonic()
-        if processes.is_first():
+        if collectives.is_first():
             with atomic_write(self.path, "wb") as file:
                 torch.save(state, file)
         self.written_at = time.monotonic()
@@ -245,7 +245,7 @@ class ResumeFile:
         for name in self.trainer._models:
             source = osp.join(directory, name, "model-best.pth.tar")
             target = osp.join(self.trainer.output_dir, name, "model-best.pth.tar")
-            if processes.is_first() and osp.isfile(source) and not osp.exists(target):
+            if collectives.is_first() and osp.isfile(source) and not osp.exists(target):
                 os.makedirs(osp.dirname(target), exist_ok=True)
                 shutil.copyfile(source, target)
 

@@ -21,19 +21,19 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
     AverageMeter,
     MetricMeter,
+    collectives,
     count_num_param,
     load_pretrained_weights,
     mkdir_if_missing,
-    processes,
 )
 from foundation.probabilities import Probabilities, Temperature
 
 from . import calibration
 from .base import TrainerBase
 from .interruption import Interruption
+from .prefetch import Sender
 from .progress import RunProgress, evaluation_progress
 from .resume import ResumeFile
-from .sending import Sender
 from .simple_net import SimpleNet
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
@@ -62,9 +62,9 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.check_cfg(cfg)
-        if processes.count() > 1 and not self.in_many_processes:
+        if collectives.count() > 1 and not self.in_many_processes:
             raise ValueError(
-                f"{type(self).__name__} trains in one process, not in {processes.count()}: start it without torchrun"
+                f"{type(self).__name__} trains in one process, not in {collectives.count()}: start it without torchrun"
             )
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self._send = Sender(self.device)
@@ -75,7 +75,7 @@ class SimpleTrainer(TrainerBase):
         self._progress = RunProgress()
         self._step_times: list[float] = []
         self._not_finite = 0  # losses, one after another up to now
-        with processes.first_goes_first():  # it may write draws and splits
+        with collectives.first_goes_first():  # it may write draws and splits
             self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
@@ -138,7 +138,7 @@ class SimpleTrainer(TrainerBase):
                     f"TEST.FINAL_MODEL is 'best_val', but {self.cfg.DATASET.NAME} has no validation images to choose"
                     " by: take 'last_step', or a data set that has some"
                 )
-        if processes.is_first():
+        if collectives.is_first():
             check_writable(self.output_dir)
         if self.cfg.RESUME and not osp.isdir(self.cfg.RESUME):
             raise FileNotFoundError(f"there is no folder {self.cfg.RESUME} to resume from")
@@ -151,7 +151,7 @@ class SimpleTrainer(TrainerBase):
     def before_train(self):
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
         writer_dir = osp.join(self.output_dir, "tensorboard")
-        if processes.is_first():
+        if collectives.is_first():
             mkdir_if_missing(writer_dir)
         self.init_writer(writer_dir)
         self.time_start = time.time()
@@ -225,7 +225,7 @@ class SimpleTrainer(TrainerBase):
         """
         for number, batch in enumerate(map(self._send, evaluation_progress(data_loader, what))):
             input, label = self.parse_batch_test(batch)
-            outputs, labels = processes.collect(self.model_inference(input)), processes.collect(label)
+            outputs, labels = collectives.collect(self.model_inference(input)), collectives.collect(label)
             # Several processes take a batch each; in the last round some had none left and took one once more.
             left = len(outputs) if len(outputs) == 1 else data_loader.batches_of_all - number * len(outputs)
             yield from zip(outputs[:left], labels)
@@ -386,7 +386,7 @@ class TrainerX(SimpleTrainer):
         self.set_model_mode("train")
         loader = self.train_loader_x
         self.num_batches = len(loader)
-        if self._resume_file is None or processes.count() > 1 or not isinstance(loader, EpochLoader):
+        if self._resume_file is None or collectives.count() > 1 or not isinstance(loader, EpochLoader):
             self._run_batches((batch,) for batch in loader)
             return
         first = self._resume_file.batches_done

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from dassl.utils import processes
+from dassl.utils import collectives
 from foundation.keys.of_all_runs import of
 
 from .build import EVALUATOR_REGISTRY
@@ -147,7 +147,7 @@ class Classification(EvaluatorBase):
 
         # Rows are true classes and sum to 1. A tensor, because torch.load refuses numpy arrays by default.
         matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
-        if not processes.is_first():
+        if not collectives.is_first():
             return
         path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         torch.save(torch.from_numpy(matrix), path)

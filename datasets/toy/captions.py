@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.toy.drawing import COLOURS, DIGITS, LETTERS, SHAPES, TEXTURES, Scene, Thing
+from datasets.toy.painting import COLOURS, DIGITS, LETTERS, SHAPES, TEXTURES, Scene, Thing
 
 # Say nothing about which thing is meant.
 PLAIN = (

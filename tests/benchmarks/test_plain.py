@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.arithmetic import image_operations, text_operations
+from benchmarks.operations import image_operations, text_operations
 from benchmarks.plain import make_plain
 from clip import CLIP, Changes, Layout, TextPrompts
 from tests.clip import tiny

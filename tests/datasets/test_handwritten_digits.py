@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from datasets.handwritten_digits import HandwrittenDigits, make_split
-from datasets.toy.drawing import DIGITS
+from datasets.toy.painting import DIGITS
 from tests.datasets.layouts import make_cfg, sizes
 
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from tests.trainers import device_cases
 from tests.trainers.device_cases import PRECISIONS, OnCPU, Run, accuracy_after_training, matrix
 from tests.trainers.harness import LEARNERS
-from trainers import processes
+from trainers import data_parallel
 
 
 @pytest.mark.parametrize(("method", "case", "precision"), matrix())
@@ -101,7 +101,7 @@ def test_collectives_of_one_process(device, data_root, tmp_path):
     dist.init_process_group(backends, init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
     try:
         rows = torch.randn(3, 4).to(where).requires_grad_()
-        gathered = processes._Gather.apply(rows, 3)
+        gathered = data_parallel._Gather.apply(rows, 3)
         (gathered * 2).sum().backward()
         assert torch.equal(gathered, rows)
         assert torch.equal(rows.grad, torch.full_like(rows, 2.0))

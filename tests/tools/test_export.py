@@ -172,7 +172,7 @@ def test_a_name_on_the_hub_is_taken_from_its_cache(export, finished, tmp_path, m
         torch.equal(value, learned(finished("CoOp"))[name]) for name, value in run.model.named_parameters()
     )
 
-    monkeypatch.setattr("trainers.published.is_reachable", lambda address: False)
+    monkeypatch.setattr("trainers.learned_folder.is_reachable", lambda address: False)
     with pytest.raises(OSError, match=r"'hf-hub:owner/other' is not cached and .* cannot be reached"):
         load_run("hf-hub:owner/other")
     with pytest.raises(ValueError, match="is no name on the hub, hf-hub:owner/name is needed"):

@@ -8,7 +8,7 @@ from foundation.identity import flat
 from runs import class_texts
 from runs.schema import declared_keys
 from runs.trained import TrainedRun
-from trainers.published import SETTINGS, WEIGHTS, learned_bytes
+from trainers.learned_folder import SETTINGS, WEIGHTS, learned_bytes
 
 CARD = "README.md"
 #: Of a record, what says what was trained and how; not whose machine it was.

@@ -76,7 +76,7 @@ class Local:
                     free.append(slot)
                     self._ended(process, code, status, tried)
                 self._start(free, busy, status)
-                status.draw()
+                status.show()
                 time.sleep(SECONDS_BETWEEN)
         except BaseException:
             for process, _ in busy:

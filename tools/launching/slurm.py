@@ -152,7 +152,7 @@ class Slurm:
                     result = job.paths.result_pickle
                     if result.exists() or (job.job_id not in queued and not _appears(result)):
                         self._ended(job, left.pop(job), status)
-                status.draw()
+                status.show()
                 time.sleep(SECONDS_BETWEEN)
         except BaseException:
             for job in left:

@@ -80,8 +80,8 @@ class Status:
         """The next run whose model, where it needs one, is there."""
         return next((run for run in self.waiting if run.tests is None or run.tests in self.done), None)
 
-    def draw(self) -> None:
-        """Draw the live table on a terminal; elsewhere print a line a minute, and one for each run that goes on."""
+    def show(self) -> None:
+        """Show the live table on a terminal; elsewhere print a line a minute, and one for each run that goes on."""
         if time.monotonic() - self._drawn_at < (SECONDS_BETWEEN if self._live else SECONDS_BETWEEN_LINES):
             return
         self._drawn_at = time.monotonic()

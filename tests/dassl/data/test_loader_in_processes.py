@@ -7,13 +7,13 @@ from torch.utils.data import RandomSampler, SequentialSampler
 import foundation.processes
 from dassl.data import build_data_loader
 from dassl.data.loader import EpochLoader
-from dassl.utils import processes, set_random_seed
+from dassl.utils import collectives, set_random_seed
 from tests.dassl.data.test_loader import Draws
 
 
 def epoch(monkeypatch, rank, count, batch_size, whole_batches):
     """[(indices, random numbers)] of a process."""
-    for module in (processes, foundation.processes):
+    for module in (collectives, foundation.processes):
         monkeypatch.setattr(module, "count", lambda: count)
         monkeypatch.setattr(module, "rank", lambda: rank)
     data = Draws()
@@ -50,7 +50,7 @@ def test_in_evaluation_they_take_turns_and_each_has_as_many(count, monkeypatch):
 
 
 def test_more_processes_than_images_are_refused(cfg, items, monkeypatch):
-    monkeypatch.setattr(processes, "count", lambda: 4)
+    monkeypatch.setattr(collectives, "count", lambda: 4)
     with pytest.raises(
         ValueError, match=r"4 processes cannot share batches of 3 images .*TRAIN_X\.BATCH_SIZE"
     ):

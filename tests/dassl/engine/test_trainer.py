@@ -17,7 +17,7 @@ from dassl.engine import TRAINER_REGISTRY, SimpleNet, TrainerX, build_trainer
 from dassl.engine import trainer as trainer_module
 from dassl.modeling import BACKBONE_REGISTRY
 from dassl.modeling.backbone import Backbone
-from dassl.utils import load_checkpoint, processes, set_random_seed, setup_logger
+from dassl.utils import collectives, load_checkpoint, set_random_seed, setup_logger
 
 from .plugin import Tiny, tiny_cfg
 
@@ -36,7 +36,7 @@ def train(cfg):
 
 
 def test_a_trainer_for_one_process_is_not_started_in_several(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(collectives, "count", lambda: 2)
     with pytest.raises(ValueError, match="Tiny trains in one process, not in 2: start it without torchrun"):
         build_trainer(tiny_cfg(root, tmp_path))
 

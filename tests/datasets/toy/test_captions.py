@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from datasets.toy.captions import DIGITS, LOOK_ALIKE, caption, words
-from datasets.toy.drawing import Scene, Thing
+from datasets.toy.painting import Scene, Thing
 
 RED = Thing("striped", "red", "triangle")
 BLUE = Thing("dotted", "blue", "cross")

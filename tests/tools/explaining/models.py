@@ -10,7 +10,7 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import set_random_seed
 from datasets.shapes import THINGS
-from datasets.toy import drawing
+from datasets.toy import painting
 from tests.trainers.harness import make_cfg
 from trainers.base import Classes
 from trainers.without_data import without_data
@@ -34,5 +34,5 @@ def side_by_side(left, right, rng):
     for thing, x in ((left, 16.0), (right, 48.0)):
         if thing is not None:
             place = np.array([x, 32.0]) + rng.normal(0, 2, 2)
-            drawing._draw_thing(picture, thing, place, 13.0, False, rng)
-    return Image.fromarray(drawing._develop(picture, "photo", rng))
+            painting._draw_thing(picture, thing, place, 13.0, False, rng)
+    return Image.fromarray(painting._develop(picture, "photo", rng))

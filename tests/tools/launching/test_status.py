@@ -52,8 +52,8 @@ def test_the_live_table_replaces_itself(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     state = status()
     state.start(TRAIN, lambda: "epoch 3/10")
-    state.draw()
-    state.draw()  # too soon
+    state.show()
+    state.show()  # too soon
     first, second = capsys.readouterr().out.splitlines()
     assert first == "0 of 2 done, 1 running, 1 waiting"
     assert second.split()[:4] == ["0", "s", "base2new_train", "CoOp/mini"]
@@ -76,11 +76,11 @@ def test_without_a_terminal_there_is_a_line_a_minute(capsys, monkeypatch):
     monkeypatch.setattr("tools.launching.status.time.monotonic", lambda: now[0])
     state = status()
     state.start(TRAIN, lambda: "epoch 3/10, batch 5/20, loss 1.21, eta 0:02:10")
-    state.draw()
+    state.show()
     assert capsys.readouterr().out == ""
     for seconds in (59, 1, 59, 1):
         now[0] += seconds
-        state.draw()
+        state.show()
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         "0 of 2 done, 1 running, 1 waiting",

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 import clip
 from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, learned, make_cfg
-from trainers import processes
+from trainers import data_parallel
 
 STEPS = 3
 RUNS: dict[str, tuple[str, list[object]]] = {method: (method, []) for method in LEARNERS} | {
@@ -120,6 +120,6 @@ def test_with_loss_scaling_they_stay_one_model(results):
 
 @pytest.mark.parametrize("total", [1, 5, 12])
 def test_one_process_has_everything(total):
-    assert list(processes.share(total)) == list(range(total))
+    assert list(data_parallel.share(total)) == list(range(total))
     rows = torch.randn(total, 3)
-    assert processes.gather(rows, total) is rows
+    assert data_parallel.gather(rows, total) is rows

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets.toy.drawing import (
+from datasets.toy.painting import (
     COLOURS,
     DIGITS,
     GROUNDS,
@@ -13,12 +13,12 @@ from datasets.toy.drawing import (
     TEXTURES,
     Scene,
     Thing,
-    draw,
+    paint,
 )
 
 
 def picture(scene: Scene, seed: int = 0) -> np.ndarray:
-    return draw(scene, np.random.default_rng(seed))
+    return paint(scene, np.random.default_rng(seed))
 
 
 def far_from(image: np.ndarray, ground: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 import clip
 from clip.tokenizer import tokenize as clip_tokenize
 from datasets.shapes import THINGS, Shapes
-from datasets.toy import train_mini
-from datasets.toy.drawing import DIGITS, Scene, Thing
+from datasets.toy import training
+from datasets.toy.painting import DIGITS, Scene, Thing
 from runs import ROOT
 from tools.train_mini import parse
 
@@ -32,7 +32,7 @@ def train(output: Path, *options: str) -> dict[str, torch.Tensor]:
         "--text-steps",
         "6",
     ]
-    train_mini.main(parse(["--output", str(output), *quick, *options]))
+    training.main(parse(["--output", str(output), *quick, *options]))
     return load_file(output)
 
 
@@ -48,36 +48,36 @@ def test_training_gives_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
 
 def test_both_stages_learn() -> None:
     torch.manual_seed(0)
-    scenes, images = train_mini.draw_pool(500, 32, 0, 1)
-    model = train_mini.build_model(json.loads((MINI / "mini.json").read_text()))
+    scenes, images = training.paint_pool(500, 32, 0, 1)
+    model = training.build_model(json.loads((MINI / "mini.json").read_text()))
     args = parse(["--batch", "64", "--image-steps", "60", "--text-steps", "60", "--no-bf16"])
-    image_loss = train_mini.train_image_tower(model.visual, scenes, images, args)
-    features = train_mini.encode_images(model.visual, images)
-    text_loss = train_mini.train_text_tower(model, scenes, features, args)
-    assert image_loss < 0.95 * sum(np.log(size) for size in train_mini.HEADS)
+    image_loss = training.train_image_tower(model.visual, scenes, images, args)
+    features = training.encode_images(model.visual, images)
+    text_loss = training.train_text_tower(model, scenes, features, args)
+    assert image_loss < 0.95 * sum(np.log(size) for size in training.HEADS)
     assert text_loss < 0.95 * np.log(64)
 
 
 def test_attributes_are_the_parts_of_a_scene() -> None:
-    whole = train_mini.attributes(
+    whole = training.attributes(
         Scene("shapes", Thing("striped", "red", "star"), Thing("dotted", "blue", "ring"))
     )
-    alone = train_mini.attributes(Scene("shapes", Thing("striped", "red", "star")))
-    assert len(whole) == len(train_mini.HEADS)
+    alone = training.attributes(Scene("shapes", Thing("striped", "red", "star")))
+    assert len(whole) == len(training.HEADS)
     assert whole[:4] == alone[:4]
-    assert alone[4:8] == [0, *[train_mini.NOT_THERE] * 3]
-    digit = train_mini.attributes(Scene("glyph", glyph="7"))
-    assert [value for value in digit if value != train_mini.NOT_THERE] == [1, 0, 0, 0, 7]
+    assert alone[4:8] == [0, *[training.NOT_THERE] * 3]
+    digit = training.attributes(Scene("glyph", glyph="7"))
+    assert [value for value in digit if value != training.NOT_THERE] == [1, 0, 0, 0, 7]
     rng = np.random.default_rng(0)
     for _ in range(300):
-        for value, size in zip(train_mini.attributes(train_mini.random_scene(rng)), train_mini.HEADS):
-            assert value == train_mini.NOT_THERE or 0 <= value < size
+        for value, size in zip(training.attributes(training.random_scene(rng)), training.HEADS):
+            assert value == training.NOT_THERE or 0 <= value < size
 
 
 def test_its_tokens_are_clips() -> None:
     texts = ["a photo of a striped red triangle.", "the digit three.", "7 , two dotted crosses."]
-    ids = train_mini.token_ids().tolist()
-    rows, ends = train_mini.tokenize(texts, {token: row for row, token in enumerate(ids)})
+    ids = training.token_ids().tolist()
+    rows, ends = training.tokenize(texts, {token: row for row, token in enumerate(ids)})
     for row, end, expected in zip(rows, ends, clip_tokenize(texts)):
         assert [ids[i] for i in row[: end + 1]] == expected[: expected.argmax() + 1].tolist()
 
@@ -85,7 +85,7 @@ def test_its_tokens_are_clips() -> None:
 def test_the_bundled_files_are_small_and_hold_every_word() -> None:
     assert sum(file.stat().st_size for file in MINI.iterdir()) < 5e6
     stored = load_file(MINI / "mini.safetensors")
-    assert set(train_mini.token_ids().tolist()) == set(stored["token_embedding.ids"].tolist())
+    assert set(training.token_ids().tolist()) == set(stored["token_embedding.ids"].tolist())
     assert all(value.isfinite().all() for value in stored.values())
 
 
@@ -95,7 +95,7 @@ def accuracy(pictures: list[np.ndarray], labels: list[int], names: list[str], te
     mini = clip.load("mini")
     small = [Image.fromarray(p).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC) for p in pictures]
     pixels = torch.from_numpy(np.stack([np.asarray(p) for p in small])).permute(0, 3, 1, 2)
-    features = mini.image(train_mini.normalize(pixels)).summary[:, 0]
+    features = mini.image(training.normalize(pixels)).summary[:, 0]
     texts = mini.text.encode([template.format(name) for name in names])
     predicted = (F.normalize(features, dim=-1) @ F.normalize(texts, dim=-1).T).argmax(1)
     return 100 * float((predicted == torch.tensor(labels)).float().mean())

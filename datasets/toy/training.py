@@ -2,7 +2,7 @@
 
     python tools/train_mini.py                   # about 15 minutes
 
-Pictures and captions come from drawing.py and captions.py beside this file. The image tower first learns to see:
+Pictures and captions come from painting.py and captions.py beside this file. The image tower first learns to see:
 linear heads, dropped afterwards, name the parts of each scene. Then the text tower learns captions with CLIP's
 contrastive loss against the locked image tower (Zhai et al., LiT, CVPR 2022). The same seed on the same machine
 and library versions gives the same weights; elsewhere, rounding differs.
@@ -33,7 +33,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from datasets.toy.captions import caption, words
-from datasets.toy.drawing import COLOURS, GROUNDS, LETTERS, PIPS, SHAPES, STYLES, TEXTURES, Scene, Thing, draw
+from datasets.toy.painting import (
+    COLOURS,
+    GROUNDS,
+    LETTERS,
+    PIPS,
+    SHAPES,
+    STYLES,
+    TEXTURES,
+    Scene,
+    Thing,
+    paint,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 500  # pictures that share one random generator
@@ -80,21 +91,21 @@ def random_scene(rng: np.random.Generator) -> Scene:
     return Scene(kind, glyph=glyph, ground=pick(GROUNDS), style=style)
 
 
-def draw_chunk(job: tuple[int, int, int]) -> tuple[list[Scene], np.ndarray]:
+def paint_chunk(job: tuple[int, int, int]) -> tuple[list[Scene], np.ndarray]:
     seed, chunk, size = job
     rng = np.random.default_rng([seed, chunk])
     scenes = [random_scene(rng) for _ in range(CHUNK)]
-    images = np.stack([draw(scene, rng) for scene in scenes])
+    images = np.stack([paint(scene, rng) for scene in scenes])
     if (factor := images.shape[1] // size) > 1:  # means over squares of pixels
         images = images.reshape(CHUNK, size, factor, size, factor, 3).mean((2, 4)).round().astype(np.uint8)
     return scenes, images
 
 
-def draw_pool(count: int, size: int, seed: int, processes: int) -> tuple[list[Scene], Tensor]:
+def paint_pool(count: int, size: int, seed: int, processes: int) -> tuple[list[Scene], Tensor]:
     """Returns the scenes and their pictures, uint8 (count, 3, size, size)."""
     jobs = [(seed, chunk, size) for chunk in range(math.ceil(count / CHUNK))]
     with Pool(processes) as pool:
-        parts = list(tqdm(pool.imap(draw_chunk, jobs), total=len(jobs), desc="drawing", unit=f"x{CHUNK}"))
+        parts = list(tqdm(pool.imap(paint_chunk, jobs), total=len(jobs), desc="drawing", unit=f"x{CHUNK}"))
     images = np.concatenate([images for _, images in parts])
     scenes = [scene for scenes, _ in parts for scene in scenes]
     return scenes, torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
@@ -296,7 +307,7 @@ def main(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     config = json.loads(args.config.read_text())
     model = build_model(config)
-    scenes, images = draw_pool(args.images, config["vision_cfg"]["image_size"], args.seed, args.processes)
+    scenes, images = paint_pool(args.images, config["vision_cfg"]["image_size"], args.seed, args.processes)
     train_image_tower(model.visual, scenes, images, args)
     train_text_tower(model, scenes, encode_images(model.visual, images), args)
     save_file(stored(model), args.output)

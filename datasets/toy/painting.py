@@ -1,6 +1,6 @@
 """Draw small pictures: textured shapes, written letters and digits, and pips as on dice and cards.
 
-A picture is described by a `Scene` and drawn by `draw(scene, rng)`; the same scene and state of the generator
+A picture is described by a `Scene` and drawn by `paint(scene, rng)`; the same scene and state of the generator
 give the same picture. Shapes need numpy alone; letters and digits use the fonts that matplotlib ships.
 """
 
@@ -96,7 +96,7 @@ class Scene:
     style: str = "photo"
 
 
-def draw(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Draw a scene, uint8 (64, 64, 3); what it leaves open (places, sizes, shades, font) is from `rng`."""
     sketch = scene.style == "sketch"
     image = _paper(rng) if sketch else _ground(scene.ground, rng)

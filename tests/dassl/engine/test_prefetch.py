@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dassl.engine.sending import Sender
+from dassl.engine.prefetch import Sender
 from tests.pretended_device import WouldWait, pretended_device
 
 
