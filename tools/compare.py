@@ -43,19 +43,22 @@ def settings(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 def metrics(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
     """One row for each metric and cost: a, b and b - a."""
-    rows: dict[str, tuple[float, float]] = {}
+    rows: dict[str, list[float]] = {}
     if a["metrics"] and b["metrics"]:
-        rows |= {title: (a["metrics"][key], b["metrics"][key]) for key, title in METRICS.items()}
-    costs = {
-        "trainable parameters": lambda record: record["trainable_parameters"],
-        "seconds": lambda record: record["time"]["run_seconds"],
-        "ms a step": lambda record: 1000 * (record["time"].get("step_seconds") or math.nan),
-        "peak memory (MiB)": lambda record: record["peak_memory"]["bytes"] / 2**20,
-    }
-    rows |= {title: (of(a), of(b)) for title, of in costs.items()}
+        rows |= {title: [_value(of["metrics"], key) for of in (a, b)] for key, title in METRICS.items()}
+    rows["trainable parameters"] = [_value(of, "trainable_parameters") for of in (a, b)]
+    rows["seconds"] = [_value(of["time"], "run_seconds") for of in (a, b)]
+    rows["ms a step"] = [1000 * _value(of["time"], "step_seconds") for of in (a, b)]
+    rows["peak memory (MiB)"] = [_value(of.get("peak_memory") or {}, "bytes") / 2**20 for of in (a, b)]
     table = pd.DataFrame(rows, index=["A", "B"], dtype=float).T
     table["B - A"] = table["B"] - table["A"]
     return table
+
+
+def _value(part: dict[str, Any], key: str) -> float:
+    """What a record has, NaN where it has none or where the run measured none."""
+    value = part.get(key)
+    return math.nan if value is None else value
 
 
 def _number(value: float) -> str:
@@ -68,7 +71,9 @@ def classes(a: dict[str, Any], b: dict[str, Any]) -> pd.DataFrame:
         return pd.DataFrame(columns=["A", "B", "B - A", "images"])
     tables = []
     for record in (a, b):
-        table = pd.DataFrame(record["metrics"]["per_class"], columns=["class", "accuracy", "images"])
+        table = pd.DataFrame(
+            record["metrics"].get("per_class") or [], columns=["class", "accuracy", "images"]
+        )
         # ImageNet has two classes of one name.
         table["number"] = table.groupby("class").cumcount()
         tables.append(table)

@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -48,6 +49,23 @@ def test_two_runs(runs, monkeypatch, capsys):
     gains, losses = out.partition("\nGains\n")[2].split("\nLosses\n")
     assert gains.splitlines()[1].split() == ["dog", "50.0", "80.0", "30.0", "10"]
     assert losses.splitlines()[1].split() == ["cat", "90.0", "60.0", "-30.0", "10"]
+
+
+def test_what_a_record_lacks_is_not_compared(runs, monkeypatch, capsys):
+    """Of another version, or edited: everything that a reader of records does not insist on."""
+    record = json.loads(runs[0].read_text())
+    for name in ("trainable_parameters", "peak_memory"):
+        del record[name]
+    for name in ("macro_f1", "per_class"):
+        del record["metrics"][name]
+    del record["time"]["run_seconds"]
+    runs[0].write_text(json.dumps(record))
+    out = run(monkeypatch, capsys, *runs)
+    lines = [line.split() for line in out.splitlines()]
+    assert ["trainable", "parameters", "-", "9,000", "-"] in lines
+    assert ["peak", "memory", "(MiB)", "-", "3,072", "-"] in lines
+    assert ["macro", "F1", "(%)", "-", "45.25", "-"] in lines
+    assert "Classes: 0 gain, 0 lose, 0 are as before" in out
 
 
 def test_the_largest_changes_come_first(tmp_path, monkeypatch, capsys):
