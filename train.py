@@ -39,13 +39,13 @@ with clean_errors():
         finished_run,
         is_overwritten,
         log_as_before,
-        run_of_checkpoint,
         set_aside,
         settle,
         working_in,
     )
     from runs.key_list import print_keys
     from runs.log import print_args, print_system, start_log
+    from runs.model_dir import NamedModel, named_model
     from runs.model_temperature import settle_temperature
     from runs.other_images import loader_of_others
     from runs.record import make_record, trainable_parameters, write_record
@@ -84,10 +84,10 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> dict[
         )
 
     folder, kind = Path(cfg.OUTPUT_DIR), "eval" if args.eval_only else "train"
-    model_dir, load_epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
-    run: dict[str, Any] = {"kind": kind, "model_dir": model_dir, "load_epoch": load_epoch}
+    model = named_model(args.model_dir, args.load_epoch)
+    run: dict[str, Any] = {"kind": kind, "model_dir": model.run, "load_epoch": model.epoch}
     if args.eval_only:
-        check_evaluation(folder, model_dir)
+        check_evaluation(folder, model.run)
     if record := _finished(folder, cfg, run):  # perhaps on a disk that cannot be written
         return record
 
@@ -105,7 +105,7 @@ def main(args: argparse.Namespace, together: ranks.Ranks | None = None) -> dict[
         with log_as_before(folder) if first else nullcontext():
             trainer = _build(args, cfg, together, anew)
             if args.eval_only:
-                _load(trainer, args, cfg)
+                _load(trainer, model)
             elif continued:
                 unfinished.check_inputs(continued, trainer)
         if args.no_train and not args.eval_only:
@@ -151,27 +151,22 @@ def _finished(folder: Path, cfg: CfgNode, run: dict[str, Any]) -> dict[str, Any]
     return None
 
 
-def _load(trainer: Any, args: argparse.Namespace, cfg: CfgNode) -> None:
+def _load(trainer: Any, model: NamedModel) -> None:
     """Load the model that is to be tested.
 
     Raises:
         ValueError: none is given, and what would be tested was neither trained nor loaded.
     """
-    if not args.model_dir and not cfg.MODEL.INIT_WEIGHTS and trainable_parameters(trainer):
+    cfg = trainer.cfg
+    if not model.given and not cfg.MODEL.INIT_WEIGHTS and trainable_parameters(trainer):
         raise WrongInput(
             f"--eval-only of {cfg.TRAINER.NAME}, which learns, needs the folder of a trained run: --model-dir FOLDER"
         )
-    folder, epoch = run_of_checkpoint(args.model_dir, args.load_epoch)
-    if folder != args.model_dir and _checkpoints_folder(args.model_dir).name not in trainer.get_model_names():
-        folder, epoch = args.model_dir, args.load_epoch  # checkpoints in a folder of another name
+    folder, epoch = model.to_load(trainer.get_model_names())
     if found := unfinished.other_method(Path(folder), cfg):
         print(f"Warning: the model in {folder} was trained with other settings ({identity.listed(found)})")
     trainer.load_model(folder, epoch=epoch)
-    settle_temperature(trainer, *run_of_checkpoint(args.model_dir, args.load_epoch))
-
-
-def _checkpoints_folder(model_dir: str) -> Path:
-    return Path(model_dir).absolute() if Path(model_dir).is_dir() else Path(model_dir).absolute().parent
+    settle_temperature(trainer, model.run, model.epoch)
 
 
 def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from foundation import written_texts
+from foundation.errors import WrongInput
 from foundation.keys.of_all_runs import ALL_RUNS
 
 #: How a run is started: of no interest once it is done.
@@ -105,6 +106,25 @@ def differing_inputs(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 def listed(found: list[str], most: int = 3) -> str:
     """Differences as a part of one line."""
     return "; ".join(found[:most]) + ("; ..." if len(found) > most else "")
+
+
+def refuse(place: str | os.PathLike, what: str, found: list[str], anew: str) -> None:
+    """Refuse to continue a run that is another.
+
+    Args:
+        place: the folder or the file that says which run it is.
+        what: the differences are of.
+        found: the differences; where there are none, nothing is refused.
+        anew: what is to be done to begin anew.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if found:
+        raise WrongInput(
+            f"{place} is of an unfinished run with other {what} ({listed(found)}): "
+            f"choose another output folder, or begin anew with {anew}"
+        )
 
 
 def same_path(one: str, other: str) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -85,25 +84,6 @@ def finished_run(folder: Path, config: dict[str, Any], kind: str, **arguments: A
             f"another --output-dir{', or TRAIN.OVERWRITE True' if record['kind'] == kind else ''}"
         )
     return record
-
-
-def run_of_checkpoint(model_dir: str, epoch: int | None) -> tuple[str, int | None]:
-    """The folder of a run and the epoch, where `model_dir` may also be its checkpoints' folder or one of these.
-
-    ValueError where the checkpoint is of another epoch than the one that is asked for.
-    """
-    path = Path(model_dir)
-    if path.is_file():
-        found = re.fullmatch(r"model\.pth\.tar-(\d+)", path.name)
-        of_file = int(found[1]) if found else None
-        if epoch is not None and epoch != of_file:
-            raise WrongInput(
-                f"--model-dir {model_dir} is one checkpoint, and not that of --load-epoch {epoch}"
-            )
-        return str(path.parent.parent), of_file
-    if model_dir and any(path.glob("model*.pth.tar*")):
-        return str(path.parent), epoch
-    return model_dir, epoch
 
 
 def check_evaluation(folder: Path, model_dir: str) -> None:

@@ -15,6 +15,7 @@ from runs.record import FILE_NAME as RECORD
 from runs.record import plain_config, read_record
 
 FILE_NAME = "run.json"
+ANEW = "TRAIN.OVERWRITE True"
 
 
 def note(trainer: Any, folder: Path) -> None:
@@ -57,7 +58,7 @@ def other_settings(folder: Path, config: dict[str, Any]) -> list[str]:
 
 def check_settings(folder: Path, config: dict[str, Any]) -> None:
     """ValueError where the unfinished run in `folder` is another than `config` asks for."""
-    _refuse(folder, "settings", other_settings(folder, config))
+    identity.refuse(folder, "settings", other_settings(folder, config), ANEW)
 
 
 def check_inputs(folder: Path, trainer: Any) -> None:
@@ -65,7 +66,7 @@ def check_inputs(folder: Path, trainer: Any) -> None:
     noted = read(folder)
     if noted is not None:
         found = identity.differing_inputs(noted["inputs"], identity.inputs(trainer))
-        _refuse(folder, "weights or data", found)
+        identity.refuse(folder, "weights or data", found, ANEW)
 
 
 def settings_in(folder: Path) -> dict[str, Any] | None:
@@ -84,11 +85,3 @@ def other_method(folder: Path, config: dict[str, Any]) -> list[str]:
     ):  # a checkpoint says so itself
         return []
     return identity.differences({"TRAINER": settings["TRAINER"]}, {"TRAINER": config["TRAINER"]})
-
-
-def _refuse(folder: Path, what: str, found: list[str]) -> None:
-    if found:
-        raise WrongInput(
-            f"{folder} holds an unfinished run with other {what} ({identity.listed(found)}): "
-            "choose another output folder, or TRAIN.OVERWRITE True to begin anew"
-        )

@@ -221,11 +221,7 @@ class ResumeFile:
             "weights or data": identity.differing_inputs(state.get("inputs", {}), self.inputs),
         }
         for what, found in changed.items():
-            if found:
-                raise WrongInput(
-                    f"{path} is of an unfinished run with other {what} ({identity.listed(found)}): "
-                    "choose another output folder, or remove the file"
-                )
+            identity.refuse(path, what, found, "the file removed")
 
     def _model_state(self, name: str) -> dict[str, Any]:
         """The state dict without what is still as built, and the checksums of that.

@@ -8,7 +8,6 @@ from runs.folder import (
     check_room,
     is_overwritten,
     log_as_before,
-    run_of_checkpoint,
     set_aside,
     settle,
     working_in,
@@ -178,16 +177,3 @@ def test_where_there_was_nothing_it_is_known_that_an_overwrite_has_begun(tmp_pat
     assert not is_overwritten(tmp_path)
     settle(tmp_path)
     assert files(tmp_path) == ["result.json"]
-
-
-def test_a_run_is_known_by_its_checkpoints(tmp_path):
-    leave(tmp_path, ["prompt_learner/model.pth.tar-5", "prompt_learner/model-best.pth.tar"])
-    run, checkpoints = str(tmp_path), tmp_path / "prompt_learner"
-    assert run_of_checkpoint(run, 3) == (run, 3)
-    assert run_of_checkpoint(str(checkpoints), None) == (run, None)
-    assert run_of_checkpoint(str(checkpoints / "model.pth.tar-5"), None) == (run, 5)
-    assert run_of_checkpoint(str(checkpoints / "model-best.pth.tar"), None) == (run, None)
-    assert run_of_checkpoint("", None) == ("", None)
-    assert run_of_checkpoint(str(checkpoints / "model.pth.tar-5"), 5) == (run, 5)
-    with pytest.raises(ValueError, match="--load-epoch 3"):
-        run_of_checkpoint(str(checkpoints / "model.pth.tar-5"), 3)

@@ -235,7 +235,7 @@ def test_a_file_of_other_settings_is_refused(root, interrupted):
     assert str(refused.value) == (
         f"{interrupted / resume.FILE_NAME} is of an unfinished run with other settings (SEED: 3 -> 4; "
         "INPUT.SIZE: (16, 16) -> (24, 24); OPTIM.LR: 0.05 -> 0.1; ...): "
-        "choose another output folder, or remove the file"
+        "choose another output folder, or begin anew with the file removed"
     )
 
 
