@@ -7,8 +7,10 @@ import functools
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import clip
+from tests.clip import tiny
 from tests.trainers.harness import assert_close, build, evaluate, learned, make_cfg
 from tests.trainers.standin import Again, capture_on_cpu
 from trainers.captured import WARM_UP
@@ -25,12 +27,22 @@ def counters(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.fixture(scope="module")
+def shallow(tmp_path_factory):
+    """Settings of a CLIP of two blocks: every further one is only more to compile."""
+    file = tmp_path_factory.mktemp("clip") / "clip.safetensors"
+    save_file(tiny.state_dict(layers=2), file)
+    depths = ["TRAINER.MMTPA.TEXT_PROMPT_DEPTH", 2, "TRAINER.MMTPA.VISION_PROMPT_DEPTH", 2]
+    return ["MODEL.BACKBONE.NAME", f"quickgelu:{file}", *depths]
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("method", ["MMTPA", "CoOp"])
-def test_compiled_towers_give_the_same(method, packed, counters, data_root, tmp_path, images):
+def test_compiled_towers_give_the_same(method, packed, shallow, counters, data_root, tmp_path, images):
     results = []
     for compiled in (False, True):
-        trainer = build(make_cfg(method, data_root, tmp_path / str(compiled), "TRAIN.COMPILE", compiled))
+        opts = [*shallow, "TRAIN.COMPILE", compiled]
+        trainer = build(make_cfg(method, data_root, tmp_path / str(compiled), *opts))
         trainer.model.clip.text.packed = packed
         trainer.set_model_mode("train")
         trainer.epoch, trainer.num_batches = 0, 100
@@ -46,12 +58,13 @@ def test_compiled_towers_give_the_same(method, packed, counters, data_root, tmp_
         assert_close(captured, plain, 1e-5)
 
 
-def test_compiled_towers_can_be_captured(counters, data_root, tmp_path, monkeypatch):
+def test_compiled_towers_can_be_captured(shallow, counters, data_root, tmp_path, monkeypatch):
     recorder = Again()
     results = []
     for captured in (None, recorder):
         capture_on_cpu(monkeypatch, captured)
-        trainer = build(make_cfg("CoOp", data_root, tmp_path / str(captured is None), "TRAIN.COMPILE", True))
+        opts = [*shallow, "TRAIN.COMPILE", True]
+        trainer = build(make_cfg("CoOp", data_root, tmp_path / str(captured is None), *opts))
         trainer.set_model_mode("train")
         trainer.epoch, trainer.num_batches = 0, 100
         batch = next(iter(trainer.train_loader_x))
