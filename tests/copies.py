@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.multiprocessing
 
 from tests.interruption import HOOK
 
@@ -99,6 +100,12 @@ def run(command: Sequence[object], *, timeout: float = 900, **options: Any) -> A
     process = start(command, **{**pipes, **options})
     out, err = process.communicate(timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def spawn(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
+    """`torch.multiprocessing.spawn`."""
+    method = "fork" if POSSIBLE else "spawn"
+    torch.multiprocessing.start_processes(function, args, nprocs, start_method=method)
 
 
 #: Takes the place of the module `subprocess` in a module that starts such programs.

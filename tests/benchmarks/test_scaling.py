@@ -1,17 +1,13 @@
-import functools
 import json
 
 import pytest
-import torch.multiprocessing as mp
 
 from benchmarks import scaling
 from tests import copies
 
 
-@pytest.mark.skipif(not copies.POSSIBLE, reason="measures on a CPU")
 def test_shared_and_repeated_texts_give_the_same_loss(tmp_path, capsys, monkeypatch):
-    forked = functools.partial(mp.start_processes, start_method="fork")  # without imports
-    monkeypatch.setattr(scaling.mp, "spawn", forked)
+    monkeypatch.setattr(scaling.mp, "spawn", copies.spawn)
     output = tmp_path / "measured.json"
     small = ["--backbone", "ViT-S-32-alt", "--repeats", "1", "--classes", "7", "--processes", "1", "2"]
     scaling.main([*small, "--output", str(output)])

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn import functional as F
 
 import clip
 from clip.arrangement import arrange
 from clip.text_prompts import selection
 from dassl.utils import set_random_seed
+from tests import copies
 from tests.trainers.harness import LEARNERS, METHODS, build, evaluate, fit, learned, make_cfg
 from tests.trainers.standin import Again, capture_on_cpu
 from trainers import captured
@@ -485,7 +485,7 @@ def test_two_processes_capture_together_or_not_at_all(data_root, tmp_path):
     clip.load("mini", "fp32")
     one = build(make_cfg("KgCoOp", data_root, tmp_path / "one"))  # it makes the data, too
     steps(one)
-    mp.spawn(one_of_two, (str(tmp_path), str(data_root)), nprocs=2)
+    copies.spawn(one_of_two, (str(tmp_path), str(data_root)), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for failing in (False, True):
         (first, *_), (second, *_) = (rank[failing] for rank in ranks)

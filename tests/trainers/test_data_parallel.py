@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 import clip
+from tests import copies
 from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, learned, make_cfg
 from trainers import data_parallel
 
@@ -79,7 +79,7 @@ def results(request, data_root):
     count, batch = WAYS[request.param]
     run("CoOp", data_root, data_root / "first", batch)  # makes the data
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
+        copies.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
         yield (
             batch,
             lambda name: [torch.load(Path(folder) / f"{name}-{rank}.pt") for rank in range(count)],
