@@ -1,5 +1,6 @@
 """train.py in several processes, as torchrun starts them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed
 
 from runs.record import read_record
+from tests import copies
+from tests.conftest import ROOT
 from tests.test_train import changed
 from tests.trainers.harness import assert_close
 
@@ -25,6 +29,22 @@ DIES = """
     from dassl.engine import TrainerBase
     TrainerBase.before_epoch = lambda trainer: trainer.epoch == 1 and os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def errors_of_copies(count: int, script: Path, arguments: list[object]) -> list[str]:
+    """As `in_processes`, the lines on stderr; the processes are copies of this one, which stands for torchrun."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
+    about |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    started = []
+    for rank in range(count):
+        own = {name: str(value) for name, value in {**about, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        words, pipe = [sys.executable, script, *arguments], subprocess.PIPE
+        started.append(copies.start(words, cwd=ROOT, env={**os.environ, **own}, stdout=pipe, stderr=pipe))
+    ended = [process.communicate(600)[1] for process in started]
+    assert all(process.returncode for process in started)
+    lines = [line for err in ended for line in err.splitlines()]
+    return [line for line in lines if line.startswith(("error: ", "interrupted"))]
 
 
 def in_processes(count: int, root: Path, script: Path, arguments: list[object]) -> tuple[str, list[str]]:
@@ -84,14 +104,12 @@ def test_they_leave_what_one_leaves(root, run_train, arguments, tmp_path):
     assert names("several") == names("run")
 
 
-def test_a_lost_process_is_named_and_the_run_continues_in_another_number(
-    root, run_train, arguments, tmp_path
-):
+def test_a_lost_process_is_named_and_the_run_continues_in_another_number(run_train, arguments, tmp_path):
     assert run_train(*arguments).code == 0
     script = tmp_path / "dies.py"
     script.write_text(ONE_IS_OTHER.format(change=DIES.strip()))
     unfinished = changed(arguments, output_dir=tmp_path / "lost")
-    _, errors = in_processes(3, root, script, unfinished)
+    errors = errors_of_copies(3, script, unfinished)
     assert errors == ["error: process 1 of 3 lost; the same command continues the run"]
     assert (tmp_path / "lost" / "resume.pth.tar").is_file()
 
@@ -100,10 +118,10 @@ def test_a_lost_process_is_named_and_the_run_continues_in_another_number(
     assert_close(prompts(tmp_path / "lost"), prompts(tmp_path / "run"), 1e-5)
 
 
-def test_processes_that_do_different_runs_are_named(root, arguments, tmp_path):
+def test_processes_that_do_different_runs_are_named(arguments, tmp_path):
     script = tmp_path / "other.py"
     script.write_text(ONE_IS_OTHER.format(change="sys.argv += ['OPTIM.LR', '0.5']"))
-    _, errors = in_processes(2, root, script, arguments)
+    errors = errors_of_copies(2, script, arguments)
     assert len(errors) == 1
     assert errors[0].startswith("error: process 1 differs from process 0: OPTIM.LR: ")
     assert not (tmp_path / "run").exists()
