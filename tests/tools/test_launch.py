@@ -15,7 +15,7 @@ from tests.interruption import at_touch
 from tests.tools.outputs import leave
 from tools import launch
 from tools.launching.cell import Cell
-from tools.protocols.base_to_new import base_runs, new_runs
+from tools.protocols.base_to_new import all_runs, base_runs, new_runs
 
 KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more takes longer
 # At which touch of its folder, at most, a run is killed. Beginning takes 12, each epoch two at least, so no
@@ -125,12 +125,12 @@ def test_a_failed_run_is_passed_and_listed(start, tmp_path):
         start(tmp_path / "out", "base2new", trainer="ZeroshotCLIP/mini", datasets=datasets)
     )
     assert (code, err) == (1, "")
-    assert "base2new: 4 runs, 0 done, 4 to do" in out
-    assert "2 runs failed:" in out
+    assert "base2new: 6 runs, 0 done, 6 to do" in out
+    assert "3 runs failed:" in out
     failed = out.partition(" failed:")[2]
     assert "base2new_train ZeroshotCLIP/mini eurosat 1 shots seed 1: error: " in failed
     assert "out/base2new/train_base/eurosat/shots_1/ZeroshotCLIP/mini/seed1" in failed
-    assert len(results(tmp_path / "out")) == 2
+    assert len(results(tmp_path / "out")) == 3
     assert "once more" not in out
 
 
@@ -148,13 +148,13 @@ def test_a_folder_with_something_else_is_listed_and_left_alone(start, tmp_path):
 def test_runs_of_other_settings_are_named_and_neither_used_nor_overwritten(start, tmp_path):
     """A smoke test's remains, both of the model and of its test; the rest of the grid goes on."""
     cell = Cell("CoOp", "mini", "shapes", 1, 1, ("OPTIM.MAX_EPOCH", "2"))
-    runs = [*base_runs(cell), *new_runs(cell)]
+    runs = [*base_runs(cell), *new_runs(cell), *all_runs(cell)]
     paths = [leave(tmp_path / "out", run, 60.0, backbone="mini") for run in runs]
     before = [path.read_bytes() for path in paths]
     code, out, err = ended(start(tmp_path / "out", "base2new", datasets=("shapes", "handwritten_digits")))
     assert (code, err) == (1, "")
-    assert "base2new: 4 runs, 0 done, 4 to do" in out
-    assert "2 runs failed:" in out
+    assert "base2new: 6 runs, 0 done, 6 to do" in out
+    assert "3 runs failed:" in out
     assert f"{paths[0].parent} holds a finished run with other settings (OPTIM.MAX_EPOCH: 2 -> 1)" in out
     assert [path.read_bytes() for path in paths] == before
     assert len(results(tmp_path / "out" / "base2new" / "test_new" / "handwritten_digits")) == 1
@@ -197,8 +197,8 @@ def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
     assert (ran.returncode, ran.stderr) == (0, "")
     methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml")))
     assert "ZeroshotCLIP/mini" in ran.stdout
-    assert ran.stdout.startswith(f"base2new: {2 * methods} runs, 0 done, {2 * methods} to do\n")
-    assert ran.stdout.count("\npython train.py ") == 2 * methods
+    assert ran.stdout.startswith(f"base2new: {3 * methods} runs, 0 done, {3 * methods} to do\n")
+    assert ran.stdout.count("\npython train.py ") == 3 * methods
     assert not (tmp_path / "out").exists()
 
 

@@ -27,7 +27,11 @@ def test_shots_and_settings_follow_the_four():
 @pytest.mark.parametrize(
     ("step", "words", "message"),
     [
-        ("train", FIRST, "step 'train' is unknown, choose from: base2new_train, base2new_test, fewshot"),
+        (
+            "train",
+            FIRST,
+            "step 'train' is unknown, choose from: base2new_train, base2new_test, base2new_all, fewshot",
+        ),
         (
             "fewshot",
             FIRST[:2],

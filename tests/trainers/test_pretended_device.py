@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import clip
+from foundation.probabilities import Probabilities
 from tests.pretended_device import WouldWait, pretended_device
 from tests.trainers.device_cases import Run, few_templates, matrix
+from trainers.top_classes import TopClasses
 
 if torch.cuda.is_available():
     pytest.skip("there is a real one (tests/gpu)", allow_module_level=True)
@@ -46,6 +48,22 @@ def test_what_still_waits(name, device, data_root, tmp_path):
     trainer = run.make("TEST.FEATURE_CACHE", str(tmp_path / "features"), *options)
     with pytest.raises(WouldWait, match=where):
         run.steps(trainer)
+
+
+def test_what_is_kept_of_probabilities_does_not_wait(device):
+    """Neither of all logits nor of chunks; one transfer in the end."""
+    logits, labels = torch.randn(4, 6).cuda(), torch.tensor([0, 5, 2, 2]).cuda()
+    chunks = list(zip(logits.split(3, dim=1), torch.arange(6).cuda().split(3)))
+    probabilities = Probabilities({"warm": 2.0})
+    with device.step():
+        probabilities.add(logits, labels)
+        best = TopClasses.none(4, logits.device, len(probabilities.powers), labelled=True)
+        for part, classes in chunks:
+            best = best.with_chunk(part, classes, 1, probabilities.powers, labels)
+        probabilities.add(best, labels)
+    assert len(probabilities) == 8
+    confidences = probabilities.confidences("warm")
+    assert confidences[:4] == pytest.approx(confidences[4:])
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "amsgrad", "adamw"])

@@ -1,7 +1,7 @@
 """Averages over seeds and data sets that say what is missing instead of averaging over what happens to be there."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tools.reporting.result import Result
@@ -85,9 +85,15 @@ def scope_of(results: Iterable[Result], datasets: tuple[str, ...], spread_kind: 
 
 def accuracies(results: Iterable[Result]) -> dict[str, BySeed]:
     """Accuracy by data set and seed."""
+    return figures_of(results, lambda result: result.accuracy)
+
+
+def figures_of(results: Iterable[Result], figure: Callable[[Result], float | None]) -> dict[str, BySeed]:
+    """A figure of each result by data set and seed, of those that have it."""
     found: dict[str, BySeed] = defaultdict(dict)
     for result in results:
-        found[result.dataset][result.seed] = result.accuracy
+        if (value := figure(result)) is not None:
+            found[result.dataset][result.seed] = value
     return dict(found)
 
 

@@ -74,4 +74,33 @@ class DotsChart:
     heading: str = ""
 
 
-Chart = LinesChart | DotsChart
+@dataclass(frozen=True)
+class Reliability:
+    """Of one model, or of several together.
+
+    Attributes:
+        points: of each bin of confidences its share of the images, their mean confidence and how many of them are
+            right, in percent; () where nothing is known.
+        ece: in percent.
+    """
+
+    points: tuple[tuple[float, float, float], ...]
+    ece: float | None
+
+
+@dataclass(frozen=True)
+class ReliabilityChart:
+    """A panel for each method: how many images are right over how sure the model is of them.
+
+    Attributes:
+        name, notes: as above.
+        panels: of each method without and with a fitted temperature.
+    """
+
+    name: str
+    title: str
+    panels: Mapping[str, tuple[Reliability, Reliability]]
+    notes: Sequence[str]
+
+
+Chart = LinesChart | DotsChart | ReliabilityChart

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tools.protocols import PROTOCOLS
+from tools.reporting import probabilities
 from tools.reporting.charts import Chart
 from tools.reporting.cost import cost
 from tools.reporting.paired_differences import paired_differences
@@ -23,7 +24,7 @@ def all_tables(results: list[Result], spread: str, reference: str | None) -> lis
     for group, of_group in grouped:
         tables = [
             table
-            for make in (*(protocol.tables for protocol in PROTOCOLS.values()), cost)
+            for make in (*(protocol.tables for protocol in PROTOCOLS.values()), probabilities.tables, cost)
             for table in make(group, of_group, spread)
         ]
         try:
@@ -46,7 +47,7 @@ def all_charts(results: list[Result], spread: str) -> Iterator[Chart]:
     """Every chart that there are results for, named as tables are."""
     grouped = groups(results)
     for group, chosen in grouped:
-        for protocol in PROTOCOLS.values():
-            for chart in protocol.charts(group, chosen, spread):
+        for make in (*(protocol.charts for protocol in PROTOCOLS.values()), probabilities.charts):
+            for chart in make(group, chosen, spread):
                 name = chart.name if len(grouped) == 1 else f"{chart.name}_{group.ending}"
                 yield replace(chart, name=name)

@@ -14,10 +14,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tools.reporting.averages import AVERAGE
-from tools.reporting.charts import DotsChart, Line, LinesChart
+from tools.reporting.charts import DotsChart, Line, LinesChart, ReliabilityChart
 from tools.reporting.contents import all_charts
 from tools.reporting.result import Result
 from tools.reporting.selection import ordered_methods
@@ -36,6 +37,7 @@ LETTERS_IN_AN_INCH = 11  # of a title
 LETTERS_IN_A_LABEL = 44  # of a method's name, on one line
 LINE = 0.19  # inches, of a legend or a note
 LETTER = 0.085  # inches, of a legend
+AREA, LEAST_AREA = 500.0, 4.0  # square points, of all images and of hardly any
 FAR = 1.5  # interquartile ranges from the quartiles: Tukey's fences
 
 
@@ -52,7 +54,10 @@ def all_figures(results: list[Result], spread: str) -> Iterator[Picture]:
     """Every figure that there are results for."""
     style = styles(results)
     for chart in all_charts(results, spread):
-        figure = _of_lines(chart, style) if isinstance(chart, LinesChart) else _of_dots(chart, style)
+        if isinstance(chart, ReliabilityChart):
+            figure = _of_reliability(chart)
+        else:
+            figure = _of_lines(chart, style) if isinstance(chart, LinesChart) else _of_dots(chart, style)
         yield Picture(chart.name, chart.title, figure)
 
 
@@ -254,4 +259,62 @@ def _of_dots(chart: DotsChart, style: Style) -> Figure:
         axes.set_visible(False)
     figure.supxlabel(chart.accuracy, fontsize=10)
     _entitle(figure, chart.heading or chart.title, chart.notes)
+    return figure
+
+
+def _of_reliability(chart: ReliabilityChart) -> Figure:
+    """A panel for each method, dots whose areas are the bins' shares of the images, beside the perfect diagonal."""
+    across = min(PANELS_IN_A_ROW, len(chart.panels))
+    down = math.ceil(len(chart.panels) / across)
+    figure = Figure(figsize=(max(5.0, 2.9 * across), 3.0 * down + 0.9), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    kinds = ("as they are", "with the fitted temperature (T)")
+    handles = {}
+    for axes, (name, both) in zip(grid.flat, chart.panels.items()):
+        axes.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle=":")
+        said = []
+        for kind, found, colour, hollow in zip(kinds, both, COLOURS, (False, True)):
+            if not found.points:
+                continue
+            shares, confidences, rights = zip(*found.points)
+            axes.plot(confidences, rights, color=colour, linewidth=1, alpha=0.6)
+            handles[kind] = axes.scatter(
+                confidences,
+                rights,
+                [AREA * share + LEAST_AREA for share in shares],
+                facecolor="none" if hollow else colour,
+                edgecolor=colour,
+                linewidth=1.2,
+                zorder=3,
+                alpha=0.9,
+            )
+            said.append(f"ECE{' at T' if hollow else ''} {found.ece:.1f} %")
+        axes.text(3, 97, "\n".join(said), fontsize=8, va="top")
+        axes.set(
+            xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 25), yticks=range(0, 101, 25), aspect="equal"
+        )
+        axes.set_title(textwrap.fill(name, LETTERS_IN_A_LABEL), fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in list(grid.flat)[len(chart.panels) :]:
+        axes.set_visible(False)
+    for axes in list(grid.flat)[
+        max(0, len(chart.panels) - across) : len(chart.panels)
+    ]:  # the last of each column
+        axes.set_xlabel("confidence (%)", fontsize=9)
+        axes.tick_params(labelbottom=True)
+    figure.supylabel("of these images right (%)", fontsize=10)
+    notes = ["area: share of the images; dotted: as often right as sure", *chart.notes]
+    _entitle(figure, chart.title, notes)
+    figure.legend(
+        [
+            Line2D([], [], color=c, marker="o", markerfacecolor=f)
+            for c, f in zip(COLOURS, (COLOURS[0], "none"))
+        ][: len(handles)],
+        list(handles),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+    )
     return figure

@@ -129,11 +129,22 @@ def _differing(variants: Iterable[dict[str, Any]]) -> set[str]:
 def few_shot_results(results: Iterable[Result]) -> list[Result]:
     """The few-shot results, on the data sets that something was trained on where there are any.
 
-    Methods that learn nothing are also tested on the targets of a transfer.
+    Methods that learn nothing are also tested on the targets of a transfer, and for base-to-new among all classes.
     """
+    results = list(results)
     chosen = of_protocol(results, "fewshot")
     trained = {result.dataset for result in chosen if result.learns}
-    return [result for result in chosen if not trained or result.dataset in trained]
+    shown = {result.dataset for result in among_all_classes(results)}
+    return [r for r in chosen if (r.dataset in trained if trained else r.dataset not in shown)]
+
+
+def among_all_classes(results: Iterable[Result]) -> list[Result]:
+    """Models of base classes tested on all classes, and what learns nothing, which few-shot learning tests so."""
+    results = list(results)
+    tested = [result for result in of_protocol(results, "base2new") if result.subset == "all"]
+    datasets = {result.dataset for result in tested}
+    fewshot = of_protocol(results, "fewshot")
+    return tested + [result for result in fewshot if not result.learns and result.dataset in datasets]
 
 
 def in_words(shots: int) -> str:

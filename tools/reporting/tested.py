@@ -55,6 +55,14 @@ class Tested:
         pairs = {("all", "all"), ("base", "base"), ("base", "new")}
         return same and (self.trained_subset, self.subset) in pairs
 
+    @property
+    def among_all(self) -> bool:
+        """Whether a model of the base classes was tested on all classes of the same data set at once."""
+        if not self.learns or self.without_training:
+            return False
+        same = self.training["dataset"] == self.record["dataset"]
+        return same and (self.trained_subset, self.subset) == ("base", "all")
+
 
 @dataclass(frozen=True)
 class Place:

@@ -159,7 +159,6 @@ def test_a_result_is_of_the_seed_and_shots_of_its_model(tmp_path):
 @pytest.mark.parametrize(
     ("trained", "tested", "dataset", "said"),
     [
-        ("base", "all", "dtd", "the base classes of DescribableTextures and tested on all classes of Desc"),
         ("all", "new", "dtd", "all classes of DescribableTextures and tested on the new classes of Desc"),
         ("all", "base", "dtd", "all classes of DescribableTextures and tested on the base classes of Desc"),
         (
