@@ -32,7 +32,7 @@ with clean_errors():
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
-    from runs import class_texts, original_dassl, ranks, unfinished
+    from runs import class_texts, original_dassl, ranks, search, unfinished
     from runs.folder import (
         can_continue,
         check_evaluation,
@@ -189,7 +189,8 @@ def _run(trainer: Any, folder: Path, run: dict[str, Any], started: datetime) -> 
             "settings: no record is written; TRAIN.OVERWRITE True trains anew, --eval-only --model-dir tests them"
         )
     record = make_record(trainer, started=started, built=built, finished=finished, **run)
-    write_record(record, folder)
+    write_record(record | search.read(folder), folder)
+    search.forget(folder)
     unfinished.forget(folder)
     settle(folder)
     return record

@@ -40,6 +40,7 @@ time
 peak_memory            bytes; of "cuda": allocated by tensors, "process": resident, libraries included
 backbone_hash, few_shot_hash         null where the trainer or the data set has none
 versions, hardware     what it ran on
+search                 of runs of tools/launch.py --search alone: what was tried and chosen (runs/search.py)
 """
 
 import json
@@ -60,6 +61,7 @@ from foundation.atomic import atomic_write
 from foundation.errors import MissingFile, WrongInput
 from foundation.keys.of_all_runs import of
 from runs import ROOT
+from runs.search import is_search
 
 if TYPE_CHECKING:
     from foundation.probabilities import Calibration, Probabilities
@@ -244,6 +246,7 @@ _FORM: dict[str, Callable[[Any], bool]] = {
     ),
     **dict.fromkeys(("time.started", "time.finished"), _is_text),
     **dict.fromkeys(("time.setup_seconds", "time.run_seconds"), _is_number),
+    "search": is_search,
     "time.step_seconds": lambda value: value is None or _is_number(value),
 }
 _SHOWN = 60  # characters of a value in a message

@@ -3,6 +3,7 @@
     python tools/launch.py base2new --trainers MMTPA CoOp CoCoOp MaPLe --seeds 1 2 3
     python tools/launch.py fewshot --trainers CoOp MMTPA --config mini --datasets shapes handwritten_digits
     python tools/launch.py xd --trainers CoOp --executor slurm --partition gpu --hours 4
+    python tools/launch.py fewshot --trainers CoOp --search OPTIM.LR 2e-4 2e-3 2e-2 --on val
 
 Shows the grid first. Ctrl-C, a crash or a killed machine lose nothing: the same command continues.
 A method is written TRAINER or TRAINER/CONFIG; without a config (and without --config) it takes the one
@@ -14,6 +15,7 @@ import signal
 import sys
 from collections.abc import Sized
 from pathlib import Path
+from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,6 +32,7 @@ from tools.launching.estimate import Estimate, duration
 from tools.launching.grid import SOURCE, Grid
 from tools.launching.local import Local, slots, visible_gpus
 from tools.launching.run import Run, as_typed
+from tools.launching.search import Search, check_validation_images, search_of
 from tools.launching.state import finished, settings
 from tools.launching.status import Status, name_of
 from tools.protocols import PROTOCOLS, check_protocol, expand
@@ -40,6 +43,20 @@ DECIDED_HERE = {
     "RESUME": "what is unfinished continues by itself",
     "TRAIN.OVERWRITE": "a grid overwrites nothing; move away the folders of runs that are to be done again",
 }
+
+
+class Executor(Protocol):
+    """Where runs are done."""
+
+    data: Path
+    output: Path
+
+    @property
+    def at_a_time(self) -> int:
+        """Runs that may go on together."""
+
+    def execute(self, status: Status) -> None:
+        """Work until nothing waits."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,6 +73,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--lengths", nargs="+", type=int, default=[2, 4, 8, 16], help="prompt_length: context tokens")
     add("--root", type=expanded, default=ROOT / "data", help="folder of the data sets")
     add("--output", type=expanded, default=ROOT / "output", help="folder of the results")
+    add(
+        "--search",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="choose a setting's value; of several, all combinations are tried",
+    )
+    add("--on", help="what --search chooses by: val, the validation images")
     add("--dry-run", action="store_true", help="show the grid and the commands, run nothing")
     add("--executor", choices=("local", "slurm"), default="local")
     local = parser.add_argument_group("local")
@@ -165,7 +191,7 @@ def earlier_runs(output: Path) -> Estimate:
     return estimate
 
 
-def show(grid: Grid, runs: list[Run], done: set[str], estimate: Estimate, at_a_time: int) -> None:
+def show(what: str, runs: list[Run], done: set[str], estimate: Estimate, at_a_time: int) -> None:
     """Print the grid: finished of all runs for each method and data set, and the time that is left."""
     rows = [
         {"method": f"{run.trainer}/{run.config}", "data set": run.dataset, "done": run.folder in done}
@@ -179,48 +205,25 @@ def show(grid: Grid, runs: list[Run], done: set[str], estimate: Estimate, at_a_t
     seconds, unknown = estimate.total(left, at_a_time)
     about = f", about {duration(seconds)} with {at_a_time} at a time" if unknown < len(left) else ""
     about += f" (without {unknown} unlike any earlier run)" if unknown and about else ""
-    print(f"{grid.protocol}: {counted(runs)}, {len(done)} done, {len(left)} to do{about}\n")
+    print(f"{what}: {counted(runs)}, {len(done)} done, {len(left)} to do{about}\n")
     print(f"{table.to_string()}\n", flush=True)
 
 
-def main() -> None:
-    """Show the grid, run what is not done, list what failed; exit code 1 where something did."""
-    args = make_parser().parse_args()
-    data, output = args.root.absolute(), args.output.absolute()
-    grid = grid_of(args)
-    runs = expand(grid)
-    if grid.settings:
-        check_settings(runs)
+def work(
+    what: str, runs: list[Run], executor: Executor, output: Path, dry_run: bool = False
+) -> dict[Run, str]:
+    """Show the runs and do what is not done; returns those that failed, with why."""
     done, foreign = states(runs, output)
-    if args.executor == "slurm":
-        from tools.launching.slurm import Slurm
-
-        at_a_time = args.at_a_time
-        executor: Local | Slurm = Slurm(
-            data,
-            output,
-            partition=args.partition,
-            hours=args.hours,
-            memory=args.memory,
-            gpus=args.gpus_per_job,
-            threads=args.threads or 4,
-            at_a_time=at_a_time,
-        )
-    else:
-        executor = Local(
-            data, output, slots(visible_gpus() if args.gpus is None else args.gpus, args.jobs, args.threads)
-        )
-        at_a_time = len(executor.slots)
     estimate = earlier_runs(output)
-    show(grid, runs, done, estimate, at_a_time)
-    if args.dry_run:
+    show(what, runs, done, estimate, executor.at_a_time)
+    if dry_run:
         for run in runs:
             if run.folder not in done:
-                print(as_typed(run.command(data, output)))
-        return
+                print(as_typed(run.command(executor.data, output)))
+        return {}
 
     check_room(output)
-    status = Status(runs, done, estimate, at_a_time)
+    status = Status(runs, done, estimate, executor.at_a_time)
     for run, reason in foreign.items():
         if run in status.waiting:  # else it tests the model of one before it
             status.waiting.remove(run)
@@ -237,9 +240,71 @@ def main() -> None:
             print(f"\n{counted(status.failed)} failed:")
             for run, reason in status.failed.items():
                 print(f"  {name_of(run)}: {reason}\n    {near(output / run.folder)}")
-    if status.failed:
+    return status.failed
+
+
+def work_and_choose(search: Search, executor: Executor, output: Path, dry_run: bool) -> dict[Run, str]:
+    """Do the runs of a search: those that are chosen from, and the tests of what was chosen; as `work`."""
+    for pairs in search.combinations:
+        check_settings(search.runs(pairs))
+    candidates = search.candidates()
+    runs = [run for of_pairs in candidates.values() for of_seeds in of_pairs.values() for run in of_seeds]
+    check_validation_images(runs, executor.data)
+    failed = work(f"{search.grid.protocol}, search", runs, executor, output, dry_run)
+    choices = search.choices(output)
+    for cell in candidates:
+        print(choices.get(cell) or f"not chosen yet for {cell}: not all candidates are finished")
+    tests = list(search.tests(choices))
+    if not tests:
+        return failed
+    print()
+    tested = {run.tests for run in tests}
+    models = [run for run in runs if run.folder in tested]
+    what = f"{search.grid.protocol}, tests of what was chosen"
+    return failed | work(what, models + tests, executor, output, dry_run)
+
+
+def main() -> None:
+    """Show the grid, run what is not done, list what failed; exit code 1 where something did."""
+    args = make_parser().parse_args()
+    output = args.output.absolute()
+    grid = grid_of(args)
+    given = [[key, *(_from_here(key, value) for value in values)] for key, *values in args.search]
+    search = search_of(grid, given, args.on)
+    executor = executor_of(args, args.root.absolute(), output)
+    if search:
+        failed = work_and_choose(search, executor, output, args.dry_run)
+        what = "the search and the tests of what was chosen"
+    else:
+        runs = expand(grid)
+        if grid.settings:
+            check_settings(runs)
+        failed = work(grid.protocol, runs, executor, output, args.dry_run)
+        what = counted(runs)
+    if failed:
         sys.exit(1)
-    print(f"All done ({counted(runs)}). Tables and figures: python tools/report.py {near(output)}")
+    if not args.dry_run:
+        print(f"All done ({what}). Tables and figures: python tools/report.py {near(output)}")
+
+
+def executor_of(args: argparse.Namespace, data: Path, output: Path) -> Executor:
+    """Where the runs are done."""
+    if args.executor == "slurm":
+        from tools.launching.slurm import Slurm
+
+        return Slurm(
+            data,
+            output,
+            partition=args.partition,
+            hours=args.hours,
+            memory=args.memory,
+            gpus=args.gpus_per_job,
+            threads=args.threads or 4,
+            at_a_time=args.at_a_time,
+        )
+    return Local(
+        data, output, slots(visible_gpus() if args.gpus is None else args.gpus, args.jobs, args.threads)
+    )
 
 
 def counted(runs: Sized) -> str:

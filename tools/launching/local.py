@@ -62,6 +62,11 @@ class Local:
     output: Path
     slots: list[dict[str, str]]
 
+    @property
+    def at_a_time(self) -> int:
+        """Runs that go on together."""
+        return len(self.slots)
+
     def execute(self, status: Status) -> None:
         """Work until nothing waits. Ctrl-C stops what runs; everything can be continued."""
         free = list(self.slots)

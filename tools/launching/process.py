@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runs import ROOT
+from runs import ROOT, search
 from tools.launching.run import Run, as_typed
 from tools.launching.state import finished
 
@@ -49,6 +49,8 @@ class RunProcess:
         self.console = output / run.folder / CONSOLE
         self.started = time.monotonic()
         self.console.parent.mkdir(parents=True, exist_ok=True)
+        if run.search:
+            search.note(run.search, self.console.parent)
         command = run.command(data, output)
         with self.console.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

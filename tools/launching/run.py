@@ -20,6 +20,7 @@ class Run:
         tests: the folder of the run whose model it tests; None where it trains, or where nothing is learned.
         load_epoch: of the model to test, None for the final one.
         evaluates: it only tests.
+        search: what it has to do with a search for settings, as JSON (see runs/search.py); "" for nothing.
         remark: what tells it from the step's other runs of the same cell, in words.
     """
 
@@ -35,6 +36,7 @@ class Run:
     load_epoch: int | None = None
     evaluates: bool = False
     remark: str = ""
+    search: str = ""
 
     def command(self, data: Path, output: Path) -> list[str]:
         """The command line, to be run in the checkout."""

@@ -31,6 +31,8 @@ def collect(folders: Iterable[Path]) -> tuple[list[Result], list[str]]:
             warnings.append(f"skipped: {error}")
     results, without_model = [], []
     for path, record in records.items():
+        if "candidate" in record.get("search", {}):
+            continue  # of a search; what it has chosen says what was tried
         try:
             result = filed(path, record, records)
         except (ValueError, KeyError) as error:

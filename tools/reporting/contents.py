@@ -1,4 +1,4 @@
-"""What a report holds: the tables and charts of all protocols, costs and paired differences."""
+"""What a report holds: the tables and charts of all protocols, costs, searches and paired differences."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +9,7 @@ from tools.reporting.charts import Chart
 from tools.reporting.cost import cost
 from tools.reporting.paired_differences import paired_differences
 from tools.reporting.result import Result
+from tools.reporting.searches import searches
 from tools.reporting.selection import Group, groups
 from tools.reporting.tables import Table
 
@@ -24,7 +25,12 @@ def all_tables(results: list[Result], spread: str, reference: str | None) -> lis
     for group, of_group in grouped:
         tables = [
             table
-            for make in (*(protocol.tables for protocol in PROTOCOLS.values()), probabilities.tables, cost)
+            for make in (
+                *(protocol.tables for protocol in PROTOCOLS.values()),
+                probabilities.tables,
+                cost,
+                searches,
+            )
             for table in make(group, of_group, spread)
         ]
         try:
