@@ -34,9 +34,9 @@ setup(
         "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
         "numpy>=1.26",  # the first that runs on Python 3.12
         "pillow>=10.1",  # ImageFont.load_default(size)
-        "huggingface_hub>=0.23",  # where weights and archives come from
+        "huggingface_hub>=0.26",  # where weights and archives come from
         "scikit-learn>=1.3",
-        "scipy>=1.11",
+        "scipy>=1.11.1",  # 1.11.0 was withdrawn
         "pandas>=2.1",
         "matplotlib>=3.8",
         "yacs>=0.1.8",

@@ -179,6 +179,8 @@ def test_weights_that_are_not_finite_are_named(weights, tmp_path, value):
     ],
 )
 def test_a_model_with_another_tokenizer_is_refused_before_it_is_fetched(name, tokenizer):
+    if tuple(name.split(":")) not in open_clip.list_pretrained():
+        pytest.skip(f"open_clip {open_clip.__version__} does not know it")
     with pytest.raises(ValueError, match=rf"reads another tokenizer \({tokenizer}\).* such as .*ViT-B/16"):
         load(name)
 
