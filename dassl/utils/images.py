@@ -61,7 +61,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         return f"it has more than {most} megapixels, which are not read: make it smaller"
-    if "MAX_TEXT" in str(error):
+    if "MAX_TEXT" in str(error) or "Decompressed Data Too Large" in str(error):  # in old releases of Pillow
         most = PngImagePlugin.MAX_TEXT_MEMORY >> 20
         return f"it holds more than {most} MiB of text, which is not read: save it without"
     return f"damaged: {error}"
