@@ -33,6 +33,8 @@ DECIDED = {
 }
 #: Protocols that choose no model to test.
 WITHOUT = {"overfitting": "tests all checkpoints of a training, whichever is best"}
+#: Protocols that test on the classes that are learned.
+AT_HOME = ("fewshot", "zeroshot")
 _LONGEST = 60  # characters of a folder's name
 
 Pairs = tuple[str, ...]  #: KEY VALUE KEY VALUE ...
@@ -93,11 +95,19 @@ class Search:
         return expand(replace(self.grid, settings=self.grid.settings + pairs))
 
     def candidates(self) -> dict[str, dict[Pairs, list[Run]]]:
-        """By cell and combination, the runs that are to be evaluated on validation images, one for each seed."""
+        """By cell and combination, the runs that are to be evaluated on validation images, one for each seed.
+
+        ValueError where that would be on classes that the protocol holds back.
+        """
         found: dict[str, dict[Pairs, list[Run]]] = {}
         for pairs in self.combinations:
             for run in self.runs(pairs):
                 if run.tests is None:
+                    if run.evaluates and self.grid.protocol not in AT_HOME:
+                        raise WrongInput(
+                            f"--search: {run.trainer} learns nothing, so {self.grid.protocol} would choose on the very "
+                            f"classes that it holds back: {' or '.join(AT_HOME)} searches for it"
+                        )
                     candidate = self._candidate(run, pairs)
                     found.setdefault(cell_of(run.folder, run.seed), {}).setdefault(pairs, []).append(
                         candidate

@@ -63,7 +63,7 @@ def test_the_best_mean_over_the_seeds_is_chosen_when_all_are_there_and_of_equal_
 @pytest.mark.parametrize(
     ("protocol", "expected"),
     [
-        ("base2new", ["base2new/train_base", "base2new/test_new"]),
+        ("base2new", ["base2new/train_base", "base2new/test_new", "base2new/test_all"]),
         ("xd", ["shapes/CoOp", "evaluation_from_shapes/CoOp"]),
     ],
 )
@@ -71,8 +71,7 @@ def test_all_tests_of_a_protocol_are_of_the_model_that_was_validated(protocol, e
     search = Search(grid(protocol, seeds=(1,)), (LR,))
     leave_candidates(search, tmp_path, {("0.1", 1): 50.0, ("0.2", 1): 60.0})
     tests = list(search.tests(search.choices(tmp_path)))
-    assert len(tests) == 2
-    for run, folder in zip(tests, expected):
+    for run, folder in zip(tests, expected, strict=True):
         assert run.folder.startswith(folder)
         assert run.tests == f"search/LR_0.2/{tests[0].folder}"
         assert run.evaluates
@@ -85,6 +84,12 @@ def test_what_learns_nothing_is_tested_once_more():
     search = Search(zeroshot, (("DATASET.TEMPLATES", ("a {}", "the {}")),))
     [of_pairs] = search.candidates().values()
     assert [len(runs) for runs in of_pairs.values()] == [1, 1]  # no seed makes a difference
+
+
+def test_what_learns_nothing_is_not_chosen_on_the_classes_that_a_protocol_holds_back():
+    held_back = Grid("base2new", (("ZeroshotCLIP", "mini"),), ("shapes",), (1,))
+    with pytest.raises(ValueError, match="--search: ZeroshotCLIP learns nothing, so base2new would"):
+        Search(held_back, (("DATASET.TEMPLATES", ("a {}", "the {}")),)).candidates()
 
 
 def test_a_choice_is_made_for_each_data_set_and_number_of_shots():
