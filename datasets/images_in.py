@@ -14,7 +14,8 @@ def images_in(folder: str) -> list[str]:
     """The paths of all files below ``folder`` whose names end as those of images do."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder}")
-    endings = tuple(Image.registered_extensions())
+    # Some formats (PDF) Pillow only writes.
+    endings = tuple(ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN)
     files = (path for path in sorted(Path(folder).rglob("*")) if path.name.lower().endswith(endings))
     paths = [
         str(path)

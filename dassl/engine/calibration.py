@@ -18,6 +18,7 @@ from foundation.probabilities import (
     Probabilities,
     Temperature,
     fit_temperature,
+    told_apart,
 )
 
 #: Bytes of the validation images' logits, which are kept for a fit.
@@ -117,3 +118,7 @@ def report(trainer: Any) -> None:
             print(
                 f"* probabilities{where}: ece {figures.ece:.2f}%, nll {figures.nll:.4f}, brier {figures.brier:.4f}"
             )
+    others = trainer.other_probabilities
+    if others is not None and len(others):
+        auroc, fpr95 = told_apart(found.confidences(COSINES), others.confidences(COSINES))
+        print(f"* {len(others):,} images of other classes: auroc {auroc:.2f}%, fpr95 {fpr95:.2f}%")

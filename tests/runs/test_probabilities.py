@@ -50,6 +50,10 @@ def test_a_model_of_base_classes_keeps_its_temperature(run_train, short_run, tmp
         assert {key: kept[key] for key in ("value", "images")} == record["model"]["temperature"]
         assert kept["value"] == trained["temperature"]["value"]
 
+    others = everything["metrics"]["other_images"]
+    said = f"* 12 images of other classes: auroc {others['auroc']:.2f}%, fpr95 {others['fpr95']:.2f}%"
+    assert said in (tmp_path / "all" / "log.txt").read_text()
+
     metrics = everything["metrics"]
     rows = metrics["per_class"]
     for half, of_half in (("base", rows[:5]), ("new", rows[5:])):

@@ -287,9 +287,10 @@ def _of_reliability(chart: ReliabilityChart) -> Figure:
                 linewidth=1.2,
                 zorder=3,
                 alpha=0.9,
+                clip_on=False,
             )
             said.append(f"ECE{' at T' if hollow else ''} {found.ece:.1f} %")
-        axes.text(3, 97, "\n".join(said), fontsize=8, va="top")
+        axes.text(97, 3, "\n".join(said), fontsize=8, va="bottom", ha="right")
         axes.set(
             xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 25), yticks=range(0, 101, 25), aspect="equal"
         )
