@@ -31,6 +31,7 @@ from foundation.probabilities import Probabilities, Temperature
 from . import calibration
 from .base import TrainerBase
 from .interruption import Interruption
+from .loss_rule import LossRule, fetched, has_tensors
 from .prefetch import Sender
 from .progress import RunProgress, evaluation_progress
 from .resume import ResumeFile
@@ -39,7 +40,6 @@ from .simple_net import SimpleNet
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
 WARM_UP_STEPS = 5  # compile kernels, choose algorithms, fill caches
-SKIPPED_STEPS = 50  # by a loss scaler, one after another; a scale of 2^16 is down to 2^-34 then
 
 
 class SimpleTrainer(TrainerBase):
@@ -74,7 +74,7 @@ class SimpleTrainer(TrainerBase):
         self.cfg = cfg
         self._progress = RunProgress()
         self._step_times: list[float] = []
-        self._not_finite = 0  # losses, one after another up to now
+        self._loss_rule = LossRule()
         with collectives.first_goes_first():  # it may write draws and splits
             self.build_data_loader()
         self.build_model()
@@ -315,7 +315,7 @@ class SimpleTrainer(TrainerBase):
             learning_rate = self.get_current_lr()  # an epoch's last step sets that of the next one
             summary = self.forward_backward(*batch)
             steps.append((self.batch_idx, learning_rate, summary))
-            if self._progress.is_due(self) or not _has_tensors(summary):
+            if self._progress.is_due(self) or not has_tensors(summary):
                 report()
             batch_time.update(time.time() - end)
             self._progress.batch_done(self, losses, batch_time, data_time)
@@ -327,27 +327,20 @@ class SimpleTrainer(TrainerBase):
         """Fetch what steps returned, check it and pass it on.
 
         Raises:
-            FloatingPointError: "loss", what is differentiated, is not finite. Where a loss scaler skips such steps,
-                only after ``SKIPPED_STEPS`` of them one after another.
+            FloatingPointError: "loss", what is differentiated, is not finite, and ``LossRule`` sees no use in going on.
         """
         for (batch_idx, learning_rate, _), summary in zip(
-            steps, _fetched([summary for _, _, summary in steps])
+            steps, fetched([summary for _, _, summary in steps])
         ):
             losses.update(summary)
             # Not every trainer calls model_backward, which looks at once.
             loss = (summary or {}).get("loss", 0.0)
-            self._not_finite = 0 if math.isfinite(loss) else self._not_finite + 1
-            if self._not_finite > (SKIPPED_STEPS if self._skips_steps() else 0):
+            if self._loss_rule.ends(loss, self.num_batches, self, self._models):
                 self._stop_at_anomaly(loss, batch_idx, [learning_rate])
             step = self.epoch * self.num_batches + batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)
             self.write_scalar("train/lr", learning_rate, step)
-
-    def _skips_steps(self) -> bool:
-        """Whether it has a loss scaler, which leaves the weights as they are where a gradient is not finite."""
-        scalers = (value for value in vars(self).values() if isinstance(value, torch.amp.GradScaler))
-        return any(scaler.is_enabled() for scaler in scalers)
 
 
 class TrainerXU(SimpleTrainer):
@@ -429,27 +422,3 @@ def __getattr__(name: str) -> Any:
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
-
-
-def _has_tensors(summary: Any) -> bool:
-    return isinstance(summary, dict) and any(isinstance(value, torch.Tensor) for value in summary.values())
-
-
-def _fetched(summaries: list[Any]) -> list[Any]:
-    """The same with numbers instead of one-element tensors, all of them in one transfer from the device."""
-    tensors = [
-        value.detach().reshape(()).float()
-        for summary in summaries
-        if _has_tensors(summary)
-        for value in summary.values()
-        if isinstance(value, torch.Tensor)
-    ]
-    numbers = iter(
-        torch.stack([value.to(tensors[0].device) for value in tensors]).tolist() if tensors else []
-    )
-    return [
-        {name: next(numbers) if isinstance(value, torch.Tensor) else value for name, value in summary.items()}
-        if _has_tensors(summary)
-        else summary
-        for summary in summaries
-    ]

@@ -292,12 +292,21 @@ def test_another_number_of_the_summary_may_be_anything(root, tmp_path):
     assert train(tiny_cfg(root, tmp_path, "TRAINER.NAME", "Noting")).epoch == 2
 
 
-@pytest.mark.parametrize("infinite", [1, 12])
-def test_a_step_that_the_loss_scaler_skips_stops_nothing_unless_all_are(
-    root, tmp_path, monkeypatch, infinite
+@pytest.mark.parametrize(
+    ("factor", "infinite", "ended"),
+    [
+        (1.0, 1, None),
+        (
+            1.0,
+            12,
+            r"epoch 3 batch 1 \(step 9\)",
+        ),  # an epoch has four batches, five losses in a row are allowed
+        (float("nan"), 1, r"epoch 2 batch 1 \(step 5\)"),  # of the weights: no skipped step mends them
+    ],
+)
+def test_a_step_that_the_loss_scaler_skips_stops_nothing_unless_nothing_can_change(
+    root, tmp_path, factor, infinite, ended
 ):
-    monkeypatch.setattr(trainer_module, "SKIPPED_STEPS", 5)
-
     class Scaled(Tiny):
         def build_model(self):
             super().build_model()
@@ -307,6 +316,8 @@ def test_a_step_that_the_loss_scaler_skips_stops_nothing_unless_all_are(
             loss = self.model(batch["img"]).mean()
             if 4 <= self.epoch * self.num_batches + self.batch_idx < 4 + infinite:
                 loss = loss * float("inf")
+                with torch.no_grad():
+                    next(self.model.parameters()).mul_(factor)
             self.optim.zero_grad()
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optim)
@@ -317,10 +328,10 @@ def test_a_step_that_the_loss_scaler_skips_stops_nothing_unless_all_are(
 
     TRAINER_REGISTRY.register(Scaled, force=True)
     cfg = tiny_cfg(root, tmp_path, "TRAINER.NAME", "Scaled")
-    if infinite == 1:
+    if ended is None:
         assert all(weight.isfinite().all() for weight in train(cfg).model.parameters())
     else:
-        with pytest.raises(FloatingPointError, match=r"epoch 3 batch 2 \(step 10\)"):
+        with pytest.raises(FloatingPointError, match=ended):
             train(cfg)
 
 
