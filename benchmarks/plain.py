@@ -8,14 +8,20 @@ open_clip's own modules, the results are those of the efficient towers.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alignment import hierarchical_transport
 from clip import NONE, Changes, ImageFeatures, ImageTower, Tap, TextFeatures, TextPrompts, TextTower
 
 
 class PlainTextTower(TextTower):
-    """R x C texts of 77 positions each."""
+    """R x C texts of 77 positions each, by the modules of a tower."""
+
+    def __init__(self, tower: TextTower) -> None:
+        nn.Module.__init__(self)
+        self.stream = tower.stream
+        for name, part in (*tower.named_children(), *tower.named_parameters(recurse=False)):
+            setattr(self, name, part)
 
     def forward(self, prompts: TextPrompts, changes: Changes = NONE) -> TextFeatures:
         deep = replacements(changes)
@@ -104,7 +110,9 @@ def make_plain(model: Any) -> None:
     """Turn a method's model into what published code does; its results stay the same."""
     from trainers import cocoop
 
-    model.clip.text.__class__, model.clip.image.__class__ = PlainTextTower, PlainImageTower
+    clip = model.clip
+    clip.image = PlainImageTower(clip.image.visual, clip.image.stream)
+    clip.text = model.class_texts.tower = PlainTextTower(clip.text)
     if hasattr(model, "transport"):
         model.transport = plain_transport
     if isinstance(model, cocoop.CoCoOpModel):

@@ -57,7 +57,8 @@ with clean_errors():
     from PIL import Image
 
     from dassl.utils import read_image
-    from runs.trained import TrainedRun, load_run
+    from runs.prediction import TrainedRun
+    from runs.trained import load_run
     from tools.explaining.figure import figure
     from tools.explaining.maps import Explanation, explain
     from tools.explaining.page import page

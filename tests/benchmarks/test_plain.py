@@ -12,15 +12,13 @@ from tests.trainers import harness
 
 
 @pytest.mark.parametrize("method", ["MMTPA", "CoOp", "MaPLe", "MuDPT", "CoCoOp", "PLOT"])
-def test_plain_gives_the_same_loss_and_gradients(method, tmp_path, data_root, monkeypatch):
+def test_plain_gives_the_same_loss_and_gradients(method, tmp_path, data_root):
     trainer = harness.build(harness.make_cfg(method, data_root, tmp_path))
     batch = next(iter(trainer.train_loader_x))
     results = []
     for plain in (False, True):
         model = trainer.model
         if plain:
-            monkeypatch.setattr(model.clip.text, "__class__", type(model.clip.text))
-            monkeypatch.setattr(model.clip.image, "__class__", type(model.clip.image))
             make_plain(model)
         loss, _ = model.loss(batch["img"], batch["label"])
         results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from clip.catalogue import look_up
 from clip.load import MINI, load_mini
 from foundation.keys.of_all_runs import of
-from runs.trained import TrainedRun
+from runs.prediction import TrainedRun
 
 
 def preprocessing(run: TrainedRun) -> dict[str, Any]:

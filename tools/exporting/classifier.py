@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from runs.trained import TrainedRun
+from runs.prediction import TrainedRun
 from tools.exporting import about
 from trainers.prompt_model import PromptModel
 from trainers.unit import unit

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import WrongInput
-from runs.trained import TrainedRun
+from runs.prediction import TrainedRun
 from tools.exporting import about
 
 GRAPH = "model.onnx"

@@ -6,8 +6,8 @@ from typing import Any
 
 from foundation.identity import flat
 from runs import class_texts
+from runs.prediction import TrainedRun
 from runs.schema import declared_keys
-from runs.trained import TrainedRun
 from trainers.learned_folder import SETTINGS, WEIGHTS, learned_bytes
 
 CARD = "README.md"
