@@ -436,14 +436,20 @@ def test_another_draw_does_not_continue_a_run(run_train, short_run, tmp_path, ti
     run_train(*arguments).assert_wrong_input("training images: ")
 
 
-def test_sigterm_saves_where_it_is(root, short_run, tmp_path):
-    environment = at_touch(5, tmp_path / "run", "terminate run", tmp_path / "terminated", "resume.pth.tar")
+@pytest.mark.parametrize(
+    ("signal_", "word", "code"), [("terminate", "terminated", 143), ("interrupt", "interrupted", 130)]
+)
+def test_a_stopped_run_saves_where_it_is_and_says_how_to_continue(
+    root, short_run, tmp_path, signal_, word, code
+):
+    environment = at_touch(5, tmp_path / "run", f"{signal_} run", tmp_path / word, "resume.pth.tar")
     ran = run_program(root, [*short_run, "TRAIN.RESUME_INTERVAL", 0.0], environment)
-    assert ran.returncode == 143
+    assert ran.returncode == code
     assert ran.stderr == (
-        f"terminated: in epoch 2 of 2; continue with the same command and --resume {tmp_path / 'run'}\n"
+        f"{word}: in epoch 2 of 2; continue with the same command and --resume {tmp_path / 'run'}\n"
     )
     assert torch.load(tmp_path / "run" / "resume.pth.tar")["epoch"] == 2
+    assert not (tmp_path / "run" / "result.json").exists()
 
 
 @pytest.mark.parametrize("epoch", [1, 4])
@@ -482,16 +488,6 @@ def test_an_unfinished_run_of_other_settings_is_an_error(root, run_train, short_
     ended = run_train(*short_run, "OPTIM.LR", 0.5)
     ended.assert_wrong_input(str(folder), "OPTIM.LR: ", " -> 0.5", "another output folder")
     assert run_train(*short_run).code == 0
-
-
-def test_ctrl_c_is_one_line_that_says_how_to_continue(root, short_run, tmp_path):
-    environment = at_touch(5, tmp_path / "run", "interrupt run", tmp_path / "interrupted", "resume.pth.tar")
-    ran = run_program(root, [*short_run, "TRAIN.RESUME_INTERVAL", 0.0], environment)
-    assert ran.returncode == 130
-    assert ran.stderr == (
-        f"interrupted: in epoch 2 of 2; continue with the same command and --resume {tmp_path / 'run'}\n"
-    )
-    assert not (tmp_path / "run" / "result.json").exists()
 
 
 # Wrong input. `leaves` is whether the run may have begun.

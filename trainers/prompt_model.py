@@ -88,7 +88,7 @@ class PromptModel(nn.Module):
         return mean_features(self.clip, texts, unit_each or bool(written.given))
 
     def text_prompts(self) -> TextPrompts:
-        """The prompts of all C classes, R for each, as they enter the text tower."""
+        """What enters the text tower: R prompts for each of C classes, as R roots and C branches (see TextPrompts)."""
         return self.context()
 
     def text_changes(self) -> Changes:

@@ -96,7 +96,10 @@ class TextContext(nn.Module):
         self._keep("branch", clip, [[token for branch in branches for token in branch]])
 
     def _keep(self, name: str, clip: CLIP, rows: list[list[int]]) -> None:
-        """Frozen embeddings and the places of context tokens; they belong to the classes, not into a checkpoint."""
+        """Keep token ids as frozen embeddings (rows, tokens, w), and the places of the context's, alike in every row.
+
+        Both follow from the class names, so neither is in a checkpoint.
+        """
         device = clip.text.token_embedding.weight.device
         frozen = clip.text.token_embedding(torch.tensor(rows, device=device).clamp(min=0)).float()
         places = [place for place, token in enumerate(rows[0]) if token == CONTEXT]
@@ -106,7 +109,11 @@ class TextContext(nn.Module):
         )
 
     def forward(self) -> TextPrompts:
-        """The prompts of all classes."""
+        """The N prompts of all C classes: N roots (N, K, w) under which stand the T tokens of C branches (T, w).
+
+        With a context behind the class name the branches differ by root, (N, T, w). Class-specific contexts leave one
+        root, [SOS], and stand in the branches.
+        """
         contexts = self.ctx if self.ctx.dim() == 3 else self.ctx[None]
         if self.class_specific:  # all in the branches, class by class
             return TextPrompts(self.root_frozen, self._branch(contexts.flatten(0, 1)[None]), self.layout)
@@ -118,13 +125,16 @@ class TextContext(nn.Module):
         return TextPrompts(root, self._branch(behind), self.layout)
 
     def for_images(self, contexts: Tensor) -> TextPrompts:
-        """The prompts with a context for each image (B, n, w) in place of the learned one: a root for each image."""
+        """The prompts with contexts (B, n, w), one for each image, in place of the learned one: B roots (B, K, w)."""
         root = self.root_frozen.expand(len(contexts), -1, -1).index_copy(1, self.root_places, contexts)
         layout = replace(self.layout, roots=self.layout.roots * len(contexts))
         return TextPrompts(root, self.branch_frozen[0], layout)
 
     def _branch(self, rows: Tensor) -> Tensor:
-        """Frozen tokens of the branches with context tokens (R, ., w) at their places; (T, w) if there are none."""
+        """The branches' T tokens: frozen ones, and P context tokens (R, P, w) at their places.
+
+        (R, T, w), or (T, w) where P is 0: then they are the same under every root.
+        """
         if rows.shape[1] == 0:
             return self.branch_frozen[0]
         return self.branch_frozen.expand(len(rows), -1, -1).index_copy(1, self.branch_places, rows)
@@ -142,7 +152,7 @@ class TextContext(nn.Module):
         return prompts
 
     def deep_prompts(self) -> list[Tensor]:
-        """D - 1 layers (N, n, w)."""
+        """What replaces the context at the input of blocks 2..D: D - 1 tensors (N, n, w)."""
         return [layer if layer.dim() == 3 else layer[None] for layer in self.deep]
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 from yacs.config import CfgNode
@@ -65,3 +66,23 @@ def splits(draw: st.DrawFn, min_classes: int = 1) -> Split:
         ]
         parts.append(draw(st.permutations(items)))
     return Split(*parts)
+
+
+def check_imagenet_variant(dataset: Any, images: Path, link_images: Link) -> None:
+    """Of ImageNet's classes a variant has those whose folders are there, and nothing is drawn from it.
+
+    Args:
+        images: its folder of class folders, in the folder of the class names, in the root.
+    """
+    link_images(images, ["n01498041/b.jpg", "n01498041/a.jpg", "n01531178/c.jpg", "README.txt"])
+    (images.parent / "classnames.txt").write_text(
+        "n01440764 tench\nn01498041 stingray\nn01531178 goldfinch\n"
+    )
+    data = dataset(make_cfg(images.parent.parent, shots=16))
+    assert rows(data.test, images) == [
+        ("n01498041/a.jpg", 0, "stingray"),
+        ("n01498041/b.jpg", 0, "stingray"),
+        ("n01531178/c.jpg", 1, "goldfinch"),
+    ]
+    assert sizes(data) == (2, 3, 0, 3)
+    assert data.few_shot_hash == ""

@@ -23,6 +23,7 @@ from tests.trainers.harness import (
     build,
     evaluate,
     fit,
+    interrupt,
     learned,
     load,
     make_cfg,
@@ -156,13 +157,7 @@ def shallow_and_resumed(run: Run) -> None:
     options = [*depths, "OPTIM.MAX_EPOCH", 2]
     interrupted = run.make(*options, use_cuda=False)
 
-    def stop() -> None:
-        if interrupted.epoch == 1:
-            raise KeyboardInterrupt
-
-    interrupted.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(interrupted)
+    interrupt(interrupted, 1)
     then = learned(interrupted)
 
     trainer = run.make(*options, "TRAIN.CHECKPOINT_FREQ", 1)
@@ -223,13 +218,7 @@ def interrupted_there(run: Run) -> None:
     straight = fit(run.make(*options, output="straight"))
     stopped = run.make(*options)
 
-    def stop() -> None:
-        if stopped.epoch == 1:
-            raise KeyboardInterrupt
-
-    stopped.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped)
+    interrupt(stopped, 1)
     for use_cuda in (run.device.use_cuda, False):
         output = f"on {'cuda' if use_cuda else 'the CPU'}"
         shutil.copytree(run.folder / "run", run.folder / output, dirs_exist_ok=True)

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch import Tensor
 
 import train
@@ -70,6 +71,21 @@ def build(cfg: Any) -> Any:
 def fit(trainer: Any) -> Any:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trainer.train()
+    return trainer
+
+
+def interrupt(trainer: Any, epoch: int) -> Any:
+    """Train, and stop where an epoch (from 0 on) begins, as Ctrl-C does."""
+    begin = trainer.before_epoch
+
+    def stop() -> None:
+        if trainer.epoch == epoch:
+            raise KeyboardInterrupt
+        begin()
+
+    trainer.before_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer)
     return trainer
 
 

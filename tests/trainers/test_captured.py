@@ -20,7 +20,7 @@ from clip.arrangement import arrange
 from clip.text_prompts import selection
 from dassl.utils import set_random_seed
 from tests import copies
-from tests.trainers.harness import LEARNERS, METHODS, build, evaluate, fit, learned, make_cfg
+from tests.trainers.harness import LEARNERS, METHODS, build, evaluate, fit, interrupt, learned, make_cfg
 from tests.trainers.standin import Again, capture_on_cpu
 from trainers import captured
 from trainers.captured import MOST, WARM_UP
@@ -135,13 +135,7 @@ def test_a_resumed_run_is_the_uncaptured_one(recorder, data_root, tmp_path):
     recorder.on = True
     stopped = build(cfg("resumed"))
 
-    def stop():
-        if stopped.epoch == 2:
-            raise KeyboardInterrupt
-
-    stopped.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped)
+    interrupt(stopped, 2)
     set_random_seed(5)  # a process of its own
     resumed = fit(build(cfg("resumed")))
     assert resumed.start_epoch == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dassl.utils import set_random_seed
-from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, fit, learned, make_cfg
+from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, fit, interrupt, learned, make_cfg
 from trainers.class_texts import draw_classes
 
 SAMPLE = ["TRAINER.CLASS_SAMPLE", 6]
@@ -74,13 +74,7 @@ def test_a_resumed_run_draws_the_same_classes(data_root, tmp_path):
     straight = fit(build(cfg("straight")))
     stopped = build(cfg("resumed"))
 
-    def stop():
-        if stopped.epoch == 1:
-            raise KeyboardInterrupt
-
-    stopped.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped)
+    interrupt(stopped, 1)
     set_random_seed(5)  # a process of its own
     resumed = fit(build(cfg("resumed")))
     assert all(torch.equal(value, learned(straight)[name]) for name, value in learned(resumed).items())

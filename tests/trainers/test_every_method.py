@@ -15,6 +15,7 @@ from tests.trainers.harness import (
     build,
     evaluate,
     fit,
+    interrupt,
     learned,
     load,
     make_cfg,
@@ -179,16 +180,7 @@ def test_a_resumed_run_is_bit_identical(method, data_root, tmp_path):
 
     stopped = build(cfg("resumed"))
 
-    begin = stopped.before_epoch
-
-    def stop():
-        if stopped.epoch == 1:
-            raise KeyboardInterrupt
-        begin()
-
-    stopped.before_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped)
+    interrupt(stopped, 1)
     assert (tmp_path / "resumed" / "resume.pth.tar").is_file()
 
     set_random_seed(5)  # a process of its own

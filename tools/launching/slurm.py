@@ -169,19 +169,22 @@ class Slurm:
 
     def _look_at(self, chain: Job, status: Status, running: bool, job: str) -> None:
         """Tell of finished runs, and of the one at work."""
-        for run in chain.runs:
-            if run.folder in status.done or run in status.failed:
-                continue
-            record = self._finished(run)
-            if record:
-                status.finish(run, record)
-                continue
+        for run in self._left(chain, status):
             if running and run not in status.running:
                 status.start(run, lambda: f"job {job}")
             elif not running and run in status.running:  # queued again
                 status.running.pop(run)
                 status.waiting.append(run)
             return
+
+    def _left(self, chain: Job, status: Status) -> Iterator[Run]:
+        """The runs of a job that have not ended, after telling of those that have."""
+        for run in chain.runs:
+            if run.folder not in status.done and run not in status.failed:
+                if record := self._finished(run):
+                    status.finish(run, record)
+                else:
+                    yield run
 
     def _finished(self, run: Run) -> dict[str, Any] | None:
         try:
@@ -197,13 +200,7 @@ class Slurm:
             exception = job.exception()
             failed = job.result() if exception is None else {}
             unknown = str(exception).strip().splitlines()[-1] if exception else unknown
-        for run in chain.runs:
-            if run.folder in status.done or run in status.failed:
-                continue
-            record = self._finished(run)
-            if record:
-                status.finish(run, record)
-                continue
+        for run in self._left(chain, status):
             if run in status.waiting:
                 status.waiting.remove(run)
             status.fail(run, f"{failed.get(run.folder, unknown)} (log: {job.paths.stderr})")
