@@ -65,12 +65,14 @@ class LowRank(NamedTuple):
         up: (out, r).
         scale: of the addition.
         dropout: probability of dropping a value of the addition's input; to be 0 where nothing is trained.
+        cut: no gradient goes through the addition to what enters it.
     """
 
     down: Tensor
     up: Tensor
     scale: float = 1.0
     dropout: float = 0.0
+    cut: bool = False
 
     def product(self) -> Tensor:
         """What is added to the weight (out, in), in fp32."""

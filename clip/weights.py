@@ -140,6 +140,7 @@ def with_low_rank(y: Tensor, x: Tensor, added: tuple[LowRank | None, ...]) -> Te
     up = torch.block_diag(
         *(y.new_zeros(width, 0) if part is None else part.scale * part.up for part in added)
     )  # (n, sum of ranks)
+    x = x.detach() if parts[0].cut else x
     if any(part.dropout for part in parts):  # each has a mask of its own
         inner = [F.linear(F.dropout(x, part.dropout), part.down.to(x.dtype)) for part in parts]
         hidden = torch.cat(inner, dim=-1)

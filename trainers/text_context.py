@@ -33,6 +33,7 @@ class TextContext(nn.Module):
         depth_key: the config key that says so, for messages.
         tokens: ask the tower for output tokens too, of class c those at positions 0 .. EOT - 2 of its first prompt
             (the tokens that enter MMTPA's transport).
+        ending: what stands behind the class name.
 
     Raises:
         ValueError: a prompt is longer than the text tower's context (the class is named), or depth exceeds the tower.
@@ -55,6 +56,7 @@ class TextContext(nn.Module):
         depth: int = 1,
         depth_key: str = "PROMPT_DEPTH_TEXT",
         tokens: bool = False,
+        ending: str = ".",
     ) -> None:
         super().__init__()
         if n_ctx < 1:
@@ -79,7 +81,9 @@ class TextContext(nn.Module):
         self.deep = nn.ParameterList(torch.randn_like(self.ctx) * STD for _ in range(depth - 1))
 
         frozen = [ids[n_ctx:] for ids in starts]
-        roots, branches = _forest(classnames, n_ctx, frozen, position, shared=not class_specific)
+        roots, branches = _forest(
+            classnames, n_ctx, frozen, position, shared=not class_specific, ending=ending
+        )
         for name, branch in zip(classnames, branches, strict=True):
             check_length(max(map(len, roots)) + len(branch), clip.text.context_length, name)
         stops = [len(branch) - 1 for branch in branches]
@@ -157,7 +161,7 @@ class TextContext(nn.Module):
 
 
 def _forest(
-    classnames: list[str], n_ctx: int, frozen: list[list[int]], position: str, shared: bool
+    classnames: list[str], n_ctx: int, frozen: list[list[int]], position: str, shared: bool, ending: str
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of the N roots and C branches, CONTEXT where a context token stands, in the order of the parameter.
 
@@ -172,7 +176,7 @@ def _forest(
     branches = []
     for name in map(_spaced, classnames):
         n_name = len(encode(name))
-        tail = [*encode(name + "."), EOT]  # the full stop may join the name's last token
+        tail = [*encode(name + ending), EOT]  # a full stop may join the name's last token
         branches.append(tail[:n_name] + [CONTEXT] * behind + tail[n_name:])
     if not shared:
         roots, start = [[SOS]], roots[0][1:]

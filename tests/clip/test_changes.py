@@ -424,6 +424,21 @@ def test_dropout_is_of_the_additions_input_alone(towers, images):
     assert_close(dropped.mean(dim=0), exact[0], 0.05)
 
 
+def test_a_cut_addition_passes_no_gradient_on():
+    """As where a product is put into a weight for the forward pass alone."""
+    x, y = draw(5, W_V), torch.zeros(5, W_V)
+    addition = low_rank(W_V, W_V, seed=1)
+    results = []
+    for cut in (False, True):
+        out = with_low_rank(y, x, (addition._replace(cut=cut),))
+        leaves = (addition.down, addition.up, x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves, allow_unused=True)])
+    for whole, part in zip(*[result[:3] for result in results]):
+        assert torch.equal(whole, part)
+    assert results[0][3].abs().max() > 0
+    assert results[1][3] is None
+
+
 # What cannot be
 
 

@@ -50,10 +50,17 @@ def make_cfg(method: str, data_root: Path, output: Path, *opts: object, config: 
     cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE = "mini", (32, 32)
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 5
     cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.MAX_EPOCH = "sgd", 0.002, -1, 3
+    cfg.OPTIM.LR_STEPS, cfg.OPTIM.LR_FLOOR, cfg.OPTIM.STEPS_PER_SHOT = False, 0.0, 0
     section = getattr(TRAINER_REGISTRY.get(method), "section", "")
     for key, value in cfg.TRAINER.get(section, {}).items():
         if "DEPTH" in key:
             cfg.TRAINER[section][key] = min(value, MINI_DEPTH)
+        if "LAYERS" in key:
+            cfg.TRAINER[section][key] = tuple(block for block in value if block <= MINI_DEPTH) or (
+                MINI_DEPTH,
+            )
+        if "DROPOUT" in key:  # what is learned is compared, and what is scored in training
+            cfg.TRAINER[section][key] = 0.0
         if key == "PREC":
             cfg.TRAINER[section][key] = "fp32"
     cfg.merge_from_list(list(opts))

@@ -91,6 +91,8 @@ def _tokens(trainer: str, config: str, settings: tuple[str, ...]) -> set[int]:
         for key in section if isinstance(section, dict) else ():
             if "DEPTH" in key:
                 section[key] = min(section[key], 1)
+            if "LAYERS" in key:
+                section[key] = (1,)
     towers = _towers()
     cfg.INPUT.SIZE = towers.image.image_size
     with contextlib.redirect_stdout(io.StringIO()):

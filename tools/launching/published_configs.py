@@ -29,9 +29,20 @@ def _by_shots(name: str, one: str, few: str, many: str) -> tuple[Choice, ...]:
     return tuple(Choice(f"{name}{ending}", ("fewshot",), (), shots) for shots, ending in endings.items())
 
 
+def _mmrl() -> tuple[Choice, ...]:
+    return (
+        Choice("vit_b16_cross_datasets", TRANSFER),
+        Choice("vit_b16_base_to_new_imagenet", ("base2new",), IMAGENET),
+        Choice("vit_b16_base_to_new", ("base2new",)),
+        Choice("vit_b16_few_shot_imagenet", (), IMAGENET),
+        Choice("vit_b16_few_shot"),
+    )
+
+
 # Of a method's choices the first that fits counts. The data set is the one that is trained on.
 CHOICES: dict[str, tuple[Choice, ...]] = {
     "APLe": (Choice("vit_b16"),),  # ours: its authors have published none
+    "CLIPLoRA": (Choice("vit_b16"),),
     "CoCoOp": (Choice("vit_b16_c4_ep10_batch1_ctxv1"),),
     "CoOp": (
         Choice("vit_b16_ep50", ("fewshot",), IMAGENET),
@@ -49,6 +60,8 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         *_by_shots("vit_b16", "_ep30", "_ep50", "_ep80"),
         Choice("vit_b16"),
     ),
+    "MMRL": _mmrl(),
+    "MMRLpp": _mmrl(),
     "MaPLe": (
         Choice("vit_b16_c2_ep5_batch4_2ctx_cross_datasets", TRANSFER),
         Choice("vit_b16_c2_ep5_batch4_2ctx"),
@@ -75,6 +88,7 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("vit_b16_c2_ep50_batch4_4+4ctx_few_shot", ("fewshot",)),
         Choice("vit_b16_c2_ep20_batch4_4+4ctx"),
     ),
+    "TCP": (Choice("vit_b16_ep25", (), ("imagenet", "sun397")), Choice("vit_b16")),
     "VPT": (Choice("vit_b16_c2_ep5_batch4_4"),),
     "ZeroshotCLIP": (Choice("vit_b16"),),
     "ZeroshotCLIP2": (Choice("vit_b16"),),
