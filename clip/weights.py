@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.utils.rnn import pad_sequence
 
 from .changes import LowRank
 from .linear import linear
@@ -136,18 +138,42 @@ def _folded(change: Change, factor: float) -> Change:
 def with_low_rank(y: Tensor, x: Tensor, added: tuple[LowRank | None, ...]) -> Tensor:
     """y (..., n) and additions from x (..., k) to equal shares of it: two products for all of them."""
     parts = [part for part in added if part is not None]
-    width = y.shape[-1] // len(added)
-    up = torch.block_diag(
-        *(y.new_zeros(width, 0) if part is None else part.scale * part.up for part in added)
-    )  # (n, sum of ranks)
-    x = x.detach() if parts[0].cut else x
-    if any(part.dropout for part in parts):  # each has a mask of its own
-        inner = [F.linear(F.dropout(x, part.dropout), part.down.to(x.dtype)) for part in parts]
-        hidden = torch.cat(inner, dim=-1)
+    x, width, rank = x.detach() if parts[0].cut else x, y.shape[-1] // len(added), 0
+    if any(part.dropout for part in parts):
+        down = pad_sequence([part.down for part in parts], batch_first=True)  # (p, r, k)
+        inner = _DroppedProduct.apply(x.flatten(0, -2), down.to(x.dtype), parts[0].dropout)
+        rows, rank = inner.transpose(0, 1).flatten(1), down.shape[1]
     else:
-        hidden = F.linear(x, torch.cat([part.down for part in parts]).to(x.dtype))
-    rows, up = hidden.flatten(0, -2), up.to(y.dtype)
-    return torch.addmm(y.flatten(0, -2), rows, up.t()).view_as(y)
+        rows = F.linear(x.flatten(0, -2), torch.cat([part.down for part in parts]).to(x.dtype))
+    ups = [y.new_zeros(width, 0) if part is None else _of_rank(part.scale * part.up, rank) for part in added]
+    return torch.addmm(y.flatten(0, -2), rows, torch.block_diag(*ups).to(y.dtype).t()).view_as(y)
+
+
+def _of_rank(up: Tensor, rank: int) -> Tensor:
+    """(n, r), with columns of zeros up to a larger rank."""
+    return up if up.shape[1] >= rank else F.pad(up, (0, rank - up.shape[1]))
+
+
+class _DroppedProduct(torch.autograd.Function):
+    """x (N, k) with each of p masks of its own, times down (p, r, k): (p, N, r). Of x and its masked copies x and the
+    masks are kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, down: Tensor, rate: float) -> Tensor:
+        dropped, mask = torch.native_dropout(x.expand(len(down), -1, -1), rate, True)
+        ctx.save_for_backward(x, mask, down)
+        ctx.factor = 1 / (1 - rate)
+        return dropped @ down.transpose(1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        x, mask, down = ctx.saved_tensors
+        gradient = gradient.to(x.dtype)  # autocast may have computed the product in another
+        of_down = gradient.transpose(1, 2) @ (mask * x * ctx.factor)
+        of_x = ((gradient @ down) * mask).sum(dim=0) * ctx.factor if ctx.needs_input_grad[0] else None
+        return of_x, of_down, None
 
 
 def of_blocks(weights: Mapping[str, Change], outside: tuple[str, ...], depth: int, tower: str) -> OfBlocks:

@@ -424,6 +424,24 @@ def test_dropout_is_of_the_additions_input_alone(towers, images):
     assert_close(dropped.mean(dim=0), exact[0], 0.05)
 
 
+def test_the_gradient_under_dropout():
+    """That of the masks that were drawn; additions of different ranks."""
+    x, y = draw(7, W_V, std=1), draw(7, 3 * W_V, seed=9)
+    parts = [low_rank(W_V, W_V, seed=i, rank=rank)._replace(dropout=0.5) for i, rank in ((1, 2), (4, 3))]
+    torch.manual_seed(0)
+    mask = torch.native_dropout(torch.ones(2, 7, W_V), 0.5, True)[0]
+    torch.manual_seed(0)
+    ours = with_low_rank(y, x, (parts[0], None, parts[1]))
+    added = [(x * m) @ part.down.t() @ part.up.t() * part.scale for m, part in zip(mask, parts)]
+    theirs = y + torch.cat([added[0], torch.zeros(7, W_V), added[1]], dim=1)
+    assert_close(ours, theirs)
+    leaves = [x, y, *(tensor for part in parts for tensor in part[:2])]
+    weigh = torch.randn_like(theirs)
+    both = [torch.autograd.grad((out * weigh).sum(), leaves) for out in (ours, theirs)]
+    for mine, reference in zip(*both):
+        assert_close(mine, reference)
+
+
 def test_a_cut_addition_passes_no_gradient_on():
     """As where a product is put into a weight for the forward pass alone."""
     x, y = draw(5, W_V), torch.zeros(5, W_V)

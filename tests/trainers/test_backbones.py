@@ -44,7 +44,7 @@ def test_a_resnet_serves_a_method_or_is_refused_by_name(method, precision, resne
     try:
         trainer = make(method, *options)
     except ValueError as error:
-        assert_one_line(error, "visual prompts", resnet, "ModifiedResNet")
+        assert_one_line(error, "a plain ViT", resnet, "ModifiedResNet")
         return
     trainer.set_model_mode("train")
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2
