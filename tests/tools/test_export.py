@@ -91,7 +91,7 @@ def forms() -> list[str]:
 
     What is traced is how images are encoded and scored, with changes in the image tower or without.
     """
-    found = {}
+    found: dict[tuple[object, ...], str] = {}
     for name in METHODS:
         model = TRAINER_REGISTRY.get(name).model_class
         prompted = model.image_changes is not PromptModel.image_changes

@@ -16,8 +16,11 @@ TEXTS = {name: [f"the digit {name}", *["a round ring"] * (name == "zero")] for n
 USERS = {
     "APLe": "zeroshot",
     "KgCoOp": "zeroshot",
+    "MMRL": "frozen_texts",
+    "MMRLpp": "frozen_texts",
     "ProGrad": "zeroshot",
     "PromptSRC": "frozen_texts",
+    "TCP": "zeroshot",
     "VPT": "texts",
     "ZeroshotCLIP": "texts",
     "ZeroshotCLIP2": "texts",
@@ -54,7 +57,7 @@ def test_who_uses_the_texts_and_who_says_that_it_does_not(method, make, written,
     assert_close(features[0], mean(model.clip, "the digit zero", "a round ring", "art of the zero."), 1e-5)
     assert_close(features[3], mean(model.clip, "the digit three", "art of the three."), 1e-5)
     assert trainer.written_texts == TEXTS
-    assert model.zeroshot_guides == (method not in ("VPT", "ZeroshotCLIP", "ZeroshotCLIP2"))
+    assert model.zeroshot_guides == (method in ("APLe", "KgCoOp", "ProGrad", "PromptSRC"))
 
 
 def test_without_any_promptsrc_does_not_scale_each_text(make):
