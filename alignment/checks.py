@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 STOPS = ("problem", "release", "fixed")
-VALUES = ("cost", "similarity", "plan")
+VALUES = ("cost", "similarity", "plan", "regularised")
+
+
+def can_look(tensor: Tensor, wait: bool) -> bool:
+    """Whether to look at values: not where that makes the host wait, unless asked to, nor under a transform of
+    torch.func, where there are many at once.
+    """
+    return not torch._C._are_functorch_transforms_active() and (wait or not tensor.is_cuda)
 
 
 def check_rank(name: str, tensor: Tensor, expected: str) -> None:
@@ -64,15 +71,35 @@ def check_value(value: str) -> None:
         raise ValueError(f"value is {value!r}, expected one of {', '.join(VALUES)}")
 
 
-def check_lengths(name: str, lengths: Tensor, tokens_name: str, tokens: Tensor, wait: bool) -> None:
-    """``lengths`` of tokens (sets, points, tokens, d); values on a GPU are looked at only with ``wait``."""
-    sets, points, longest = tokens.shape[:3]
+def check_reach(reach: tuple[float, float]) -> None:
+    for rho in reach:
+        if not rho > 0:
+            raise ValueError(
+                f"reach is {reach}, expected numbers > 0 (infinity: that marginal is met exactly)"
+            )
+
+
+def check_schedule(schedule: tuple[float, ...], eps: float) -> None:
+    if any(not larger > eps for larger in schedule):
+        raise ValueError(f"schedule is {schedule}, expected numbers above eps {eps}")
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], axes: str) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {axes} = {shape}")
+
+
+def check_lengths(
+    name: str, lengths: Tensor, tokens_name: str, tokens: Tensor, sizes: tuple[int, ...], wait: bool
+) -> None:
+    """``lengths`` of ``sizes`` = (sets, points, tokens); values on a GPU are looked at only with ``wait``."""
+    sets, points, longest = sizes
     if tuple(lengths.shape) not in ((sets,), (sets, points)) or lengths.is_floating_point():
         raise ValueError(
             f"{name} has shape {tuple(lengths.shape)} and dtype {lengths.dtype}, expected integers of shape "
             f"({sets},) or ({sets}, {points}) for {tokens_name} of shape {tuple(tokens.shape)}"
         )
-    if lengths.is_cuda and not wait:
+    if not can_look(lengths, wait):
         return
     for bad in (lengths < 1, lengths > longest):
         if bad.any():
@@ -95,7 +122,7 @@ def check_weights(
         raise ValueError(
             f"{name} has shape {tuple(weights.shape)}, expected {shape} or a shape that broadcasts to it"
         )
-    if weights.is_cuda and not wait:
+    if not can_look(weights, wait):
         return
     if not (weights >= 0).all():
         raise ValueError(

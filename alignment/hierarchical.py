@@ -64,7 +64,7 @@ def hierarchical_transport(
 
     Returns
     -------
-    (B, C) fp32 similarities, to be multiplied by ``exp(logit_scale)``.
+    (B, C) fp32 (float64 of float64) similarities, to be multiplied by ``exp(logit_scale)``.
 
     Examples
     --------
@@ -84,7 +84,8 @@ def hierarchical_transport(
     _check(image_points, text_points, image_tokens, text_tokens, variant)
     solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": stop or STOPS[variant], "tol": tol}
     with torch.autocast(image_points.device.type, enabled=False):
-        x, y = image_points.float(), text_points.float()
+        dtype = torch.promote_types(torch.promote_types(image_points.dtype, text_points.dtype), torch.float32)
+        x, y = image_points.to(dtype), text_points.to(dtype)
         if normalize:
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
         if traced.is_asked_for():

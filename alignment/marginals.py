@@ -21,16 +21,21 @@ def valid_tokens(lengths: Tensor | None, shape: tuple[int, ...], device: torch.d
 
 
 def marginals(
-    weights: Tensor | None, valid: Tensor | None, shape: tuple[int, ...], device: torch.device
+    weights: Tensor | None,
+    valid: Tensor | None,
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Masses of shape ``shape`` that sum to one along the last dimension: ``weights`` (default: all equal)
     on the valid tokens, zero on the others.
     """
     if weights is None and valid is None:
-        return torch.full(shape, 1 / shape[-1], device=device)
-    mass = (
-        torch.ones(shape, device=device) if weights is None else _moved(weights, device).float().expand(shape)
-    )
+        return torch.full(shape, 1 / shape[-1], device=device, dtype=dtype)
+    if weights is None:
+        mass = torch.ones(shape, device=device, dtype=dtype)
+    else:
+        mass = _moved(weights, device).to(dtype).expand(shape)
     if valid is not None:
         mass = mass * valid
     return mass / mass.sum(-1, keepdim=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CPU_BLOCK_CELLS = 1 << 20  # fp32 tensors of 4 MB: those of one block stay in a last-level cache
+CPU_BLOCK_CELLS = 1 << 20  # tensors of 4 MB in fp32: those of one block stay in a last-level cache
 BLOCK_COLUMNS = 4096  # image tokens of a block: enough for an efficient matrix product
 CELL_TENSORS = 4  # tensors with a number per cell of the block that live at a time
 TEXT_TENSORS = 3  # tensors of a block's text features that live at a time
@@ -30,31 +30,41 @@ class Blocks:
     one image and one class need more.
     """
 
-    image_shape: tuple[int, ...]  # (B, M, P, d)
+    image_shape: tuple[int, ...]  # (B, M, P, d), d = 0 where costs are given instead of features
     text_shape: tuple[int, ...]  # (C, N, L, d)
     groups: list[tuple[int, list[int]]]  # length, classes of that length
     images: int  # images of a block
     memory: int
     device: torch.device
+    itemsize: int  # of what is computed
 
     @classmethod
-    def plan(cls, image: Tensor, text: Tensor, class_lengths: Tensor | None, memory: int) -> Blocks:
-        B, M, P, _ = image.shape
-        C, N, L, _ = text.shape
+    def plan(
+        cls,
+        image_shape: tuple[int, ...],
+        text_shape: tuple[int, ...],
+        class_lengths: Tensor | None,
+        memory: int,
+        device: torch.device,
+        itemsize: int = 4,
+    ) -> Blocks:
+        B, M, P, _ = image_shape
+        C, N, L, _ = text_shape
         groups: dict[int, list[int]] = {}
         for c, length in enumerate([L] * C if class_lengths is None else class_lengths.tolist()):
             groups.setdefault(length, []).append(c)
-        cells = memory // (8 * CELL_TENSORS)
+        cells = memory // (2 * itemsize * CELL_TENSORS)
         images = max(1, min(B, BLOCK_COLUMNS // (M * P), cells // (M * P * N * L)))
         return cls(
-            tuple(image.shape), tuple(text.shape), sorted(groups.items()), images, memory, image.device
+            tuple(image_shape), tuple(text_shape), sorted(groups.items()), images, memory, device, itemsize
         )
 
     def _classes(self, length: int) -> int:
         """Classes of that length in a block."""
         (_, M, P, d), N = self.image_shape, self.text_shape[1]
         columns = self.images * M * P
-        rows = (self.memory // 8 - IMAGE_TENSORS * columns * d) // (CELL_TENSORS * columns + TEXT_TENSORS * d)
+        numbers = self.memory // (2 * self.itemsize)
+        rows = (numbers - IMAGE_TENSORS * columns * d) // (CELL_TENSORS * columns + TEXT_TENSORS * d)
         if self.device.type == "cpu":
             rows = min(rows, CPU_BLOCK_CELLS // columns)
         return max(1, rows // (N * length))
@@ -64,7 +74,9 @@ class Blocks:
         (_, M, P, d), N = self.image_shape, self.text_shape[1]
         columns = self.images * M * P
         rows = max(min(self._classes(length), len(classes)) * N * length for length, classes in self.groups)
-        return 4 * (IMAGE_TENSORS * columns * d + rows * (CELL_TENSORS * columns + TEXT_TENSORS * d))
+        return self.itemsize * (
+            IMAGE_TENSORS * columns * d + rows * (CELL_TENSORS * columns + TEXT_TENSORS * d)
+        )
 
     def __iter__(self) -> Iterator[Block]:
         B = self.image_shape[0]

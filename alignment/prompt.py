@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alignment import checks
-from alignment.choice import choose
+from alignment import checks, dense
+from alignment.choice import FLOAT64, choose
+from alignment.convergence import Unfinished
 from alignment.marginals import marginals
-from alignment.sinkhorn import sinkhorn_plan
+from alignment.rule import Rule
+from alignment.sinkhorn import solve
 
 
 def prompt_plan(
@@ -29,7 +31,8 @@ def prompt_plan(
 
     Parameters
     ----------
-    cost : (B, C, M, N), for instance 1 - cosine.
+    cost : (B, C, M, N), for instance 1 - cosine. All else that there is for given costs (relaxed marginals, the
+        regularised optimum, ...) is ``token_transport(cost=cost[:, :, None, None])``.
     image_weights, text_weights : weights >= 0, broadcastable to (B, C, M) and (B, C, N), scaled to sum to
         one; default uniform.
     eps, max_iter, tol : as in ``alignment.token_transport``.
@@ -41,7 +44,7 @@ def prompt_plan(
 
     Returns
     -------
-    (B, C, M, N) fp32 plans of mass one.
+    (B, C, M, N) plans of mass one, fp32 (float64 of float64).
 
     Examples
     --------
@@ -60,16 +63,21 @@ def prompt_plan(
     ):
         if weights is not None:
             checks.check_weights(name, weights, shape, None, wait=False)
-    chosen = choose("prompt", cost, M, N, implementation)
+    dtype = torch.promote_types(cost.dtype, torch.float32)
+    why_plain = FLOAT64 if dtype == torch.float64 else None
+    chosen = choose("prompt", cost, M, N, implementation, why_plain)
+    rule = Rule.of(eps, max_iter, stop, tol, dtype=dtype)
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
-        rows = marginals(image_weights, None, (B, C, M), cost.device)
-        cols = marginals(text_weights, None, (B, C, N), cost.device)
+        rows = marginals(image_weights, None, (B, C, M), cost.device, dtype)
+        cols = marginals(text_weights, None, (B, C, N), cost.device, dtype)
+        dense_cost = cost.detach().to(dtype)
+        if dense.is_asked_for():
+            return dense.plans_between(1 - dense_cost, rows[..., None], cols[..., None, :], rule)
         if chosen == "fused":
             from alignment.fused import prompt as fused
 
-            dense = cost.detach().float().contiguous()
             plan = fused.prompt_plan(
-                dense,
+                dense_cost.contiguous(),
                 rows.contiguous(),
                 cols.contiguous(),
                 eps,
@@ -78,7 +86,7 @@ def prompt_plan(
                 stop == "release",
             )
         else:
-            plan = _plain(cost.detach().float(), rows, cols, eps, max_iter, stop, tol)
+            plan = _plain(dense_cost, rows, cols, rule)
     if not plan.is_cuda and not torch.isfinite(plan).all():
         raise ValueError(
             f"cost of shape {tuple(cost.shape)} holds non-finite values, or values too large for eps {eps}: "
@@ -87,31 +95,27 @@ def prompt_plan(
     return plan
 
 
-def _plain(
-    cost: Tensor, rows: Tensor, cols: Tensor, eps: float, max_iter: int, stop: str, tol: float
-) -> Tensor:
+def _plain(cost: Tensor, rows: Tensor, cols: Tensor, rule: Rule) -> Tensor:
     B, C, M, N = cost.shape
     # (M, N, problems): M and N are small, so the many problems are the contiguous axis.
-    scores = (1 - cost).flatten(0, 1).permute(1, 2, 0).contiguous() / eps
+    scores = (1 - cost).flatten(0, 1).permute(1, 2, 0).contiguous() / rule.eps
+    u, v = rows.view(B * C, M, 1).permute(1, 2, 0), cols.view(B * C, 1, N).permute(1, 2, 0)
     # The release's mean runs over the M rows of all problems.
-    over = (0, 1, 2) if stop == "release" else (0, 1)
-    plan, _ = sinkhorn_plan(
-        scores,
-        rows.view(B * C, M, 1).permute(1, 2, 0),
-        cols.view(B * C, 1, N).permute(1, 2, 0),
-        row_dim=0,
-        col_dim=1,
-        eps=eps,
-        max_iter=max_iter,
-        tol=None if stop == "fixed" else tol,
-        mean=lambda change: change.mean(over, keepdim=True),
-    )
-    return plan.permute(2, 0, 1).reshape(B, C, M, N)
+    over = (0, 1, 2) if rule.together else (0, 1)
+
+    def mean(change: Tensor) -> Tensor:
+        return change.mean(over, keepdim=True)
+
+    solution = solve(scores, u, v, rule, row_dim=0, col_dim=1, mean=mean)
+    with Unfinished(rule) as unfinished:
+        unfinished.look(solution, u, 0, 1, lambda number: divmod(number, C))
+    return solution.plan.permute(2, 0, 1).reshape(B, C, M, N)
 
 
 def prompt_transport(cost: Tensor, **options: Any) -> Tensor:
-    r"""Transport costs :math:`\langle T^*, C \rangle`, (B, C) fp32, of dense costs (B, C, M, N).
+    r"""Transport costs :math:`\langle T^*, C \rangle`, (B, C), of dense costs (B, C, M, N); fp32, or float64.
 
     The gradient reaches ``cost`` with the plan held constant. Options and errors are those of ``prompt_plan``.
     """
-    return (prompt_plan(cost, **options) * cost.float()).sum((-2, -1))
+    plan = prompt_plan(cost, **options)
+    return (plan * cost.to(plan.dtype)).sum((-2, -1))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alignment.marginals import marginals, valid_tokens
-from alignment.sinkhorn import SMALLEST_SCALING_EPS
+from alignment.rule import SMALLEST_SCALING_EPS
 
 Mean = Callable[[Tensor], Tensor]
 

@@ -1,4 +1,4 @@
-"""Features scaled to unit norm: norms in fp32, the result in the dtype of the features."""
+"""Features scaled to unit norm: norms in fp32 (of fp64 in fp64), the result in the dtype of the features."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor
 
 def unit(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (..., d) of unit norm in their own dtype, and their fp32 norms (..., 1)."""
-    norm = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True, dtype=torch.float32).clamp_min_(1e-12)
+    dtype = torch.promote_types(tokens.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True, dtype=dtype).clamp_min_(1e-12)
     return (tokens / norm).to(tokens.dtype), norm
 
 

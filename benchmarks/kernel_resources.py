@@ -21,11 +21,14 @@ from triton.compiler import ASTSource
 
 from alignment.fused import feature_kernels, features, prompt_kernel, sizes, token_kernels
 
-# (kernel, what it writes): with changes alone, to find where problems that stop together stop
+# (kernel, what it writes): with changes alone, to find where problems that stop together stop; with facts and the
+# gradient of masses, for the regularised optimum
 KERNELS = {
     "transport": token_kernels.transport_kernel,
     "transport, changes": token_kernels.transport_kernel,
+    "transport, facts": token_kernels.transport_kernel,
     "flow": token_kernels.flow_kernel,
+    "flow, masses": token_kernels.flow_kernel,
     "prompt": prompt_kernel.prompt_kernel,
     "prompt, changes": prompt_kernel.prompt_kernel,
     "prepare": feature_kernels.prepare_kernel,
@@ -53,9 +56,23 @@ POINTERS = {
     "mass",
     "norms",
     "total",
+    "facts",
+    "potentials",
+    "of_optimum",
+    "image_flow",
+    "text_flow",
 }
 FEATURES = {"flow", "tokens", "prepared", "result"}  # in the features' dtype
-FLOATS = {"scale", "start", "threshold"}
+FLOATS = {"scale", "start", "threshold", "reach_rows", "reach_cols", "power_rows", "power_cols"}
+#: Pointers that are there for one of the kernels' entries alone.
+ONLY_FOR = {
+    "changes": "changes",
+    "facts": "facts",
+    "potentials": "facts",
+    "of_optimum": "masses",
+    "image_flow": "masses",
+    "text_flow": "masses",
+}
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", re.MULTILINE)
 
 
@@ -71,7 +88,13 @@ class Resources:
 
 
 def compile_kernel(
-    name: str, capability: int, dtype: torch.dtype, rows: int, cols: int, logarithms: bool = False
+    name: str,
+    capability: int,
+    dtype: torch.dtype,
+    rows: int,
+    cols: int,
+    logarithms: bool = False,
+    balanced: bool = True,
 ) -> Resources:
     """Compile a kernel as it would be launched for sets of that many points on the image's and on the text's side, or,
     those of features, for tokens x width.
@@ -83,9 +106,13 @@ def compile_kernel(
         constants["num_warps"] = features.TOKENS
     else:
         group = sizes.small_group(rows, cols) if name.startswith("prompt") else 1
-        constants = {**sizes.launch(rows, cols, group), "LOGARITHMS": logarithms}
+        constants = {**sizes.launch(rows, cols, group), "LOGARITHMS": logarithms, "BALANCED": balanced}
+        constants["OF_LOGARITHMS"] = logarithms
+        constants = {
+            name: value for name, value in constants.items() if name in (*kernel.arg_names, "num_warps")
+        }
     options = {"num_warps": constants.pop("num_warps")}
-    absent = {"steps"} if name.endswith("changes") else {"steps", "changes"}
+    absent = {"steps"} | {pointer for pointer, entry in ONLY_FOR.items() if not name.endswith(entry)}
     constants |= dict.fromkeys(absent & set(kernel.arg_names))
     signature = {argument: _type(argument, constants, TYPES[dtype]) for argument in kernel.arg_names}
     # Triton compiles for what it sees at a launch: aligned pointers, and integers that 16 divides.

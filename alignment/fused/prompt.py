@@ -18,7 +18,7 @@ from alignment.fused import sizes
 from alignment.fused.device import on_device
 from alignment.fused.prompt_kernel import prompt_kernel
 from alignment.fused.stopping import start_and_threshold, steps_until
-from alignment.sinkhorn import SMALLEST_SCALING_EPS
+from alignment.rule import Rule
 
 
 @torch.library.custom_op("alignment::prompt_plan", mutates_args=())
@@ -39,8 +39,8 @@ def prompt_plan(
     plan = torch.empty_like(cost)
     group = sizes.small_group(M, N)
     programs = triton.cdiv(B * C, group)
-    logarithms = eps < SMALLEST_SCALING_EPS
-    start, threshold = start_and_threshold(eps, tol)
+    rule = Rule.of(eps, max_iter, "fixed" if tol < 0 else "problem", tol)
+    start, threshold = start_and_threshold(rule)
 
     def launch(changes: Tensor | None, steps: Tensor | None, threshold: float) -> None:
         prompt_kernel[(programs,)](
@@ -57,7 +57,7 @@ def prompt_plan(
             start,
             threshold,
             max_iter,
-            LOGARITHMS=logarithms,
+            LOGARITHMS=rule.logarithms,
             **sizes.launch(M, N, group),
         )
 

@@ -40,6 +40,13 @@ def prompt_kernel(
         most = tl.load(steps)
     if changes is not None:
         changes += (first + g) * max_iter
-    kernel, r, c, _ = iterate(scores, u, v, there, M, start, threshold, most, changes, GROUP, LOGARITHMS)
+    kernel, r, c, _, _, _ = iterate(
+        *(scores, u, v, there, M, start, threshold, most, changes, 1.0, 1.0),
+        GROUP=GROUP,
+        LOGARITHMS=LOGARITHMS,
+        OF_LOGARITHMS=LOGARITHMS,
+        BALANCED=True,
+        COUNT=False,
+    )
     if changes is None:
         tl.store(plan + first * M * N + cell, plan_of(kernel, r, c, LOGARITHMS), mask=inside)

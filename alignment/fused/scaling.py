@@ -5,7 +5,8 @@ numbers of a problem, so that no sum of an iteration leaves it: each thread adds
 the image side takes five exchanges between the lanes.
 
 Scores come in units of log2, so that ``K = exp2(scores)``. For small eps ``K`` and the scalings leave the range of
-fp32, and LOGARITHMS iterates theirs.
+fp32, and LOGARITHMS iterates theirs. Where not BALANCED, which wants LOGARITHMS, the updates take powers.
+OF_LOGARITHMS says whether the change that stops is that of log r.
 """
 
 import triton
@@ -25,22 +26,36 @@ def iterate(
     threshold,  # of that mean; negative: make ``steps`` steps
     steps,  # most steps
     changes,  # (GROUP,) pointers: the i-th step writes the sum of its change to place i, and no problem stops; or None
+    power_rows,  # of the updates
+    power_cols,
     GROUP: tl.constexpr,
     LOGARITHMS: tl.constexpr,
+    OF_LOGARITHMS: tl.constexpr,
+    BALANCED: tl.constexpr,
+    COUNT: tl.constexpr,  # the steps of each problem
 ):
-    """K (logarithms: the scores), r, c and the c that entered the last step, per problem."""
+    """K (logarithms: the scores), r, c and the c that entered the last step, per problem; how many steps it made, and
+    whether it would make more.
+    """
     kernel = scores if LOGARITHMS else exp2(scores)
     r = tl.where(u > 0, start, float("-inf") if LOGARITHMS else 0.0)
-    c = first(v, LOGARITHMS)
+    c = first(v, LOGARITHMS, BALANCED)
     before = c
     running = there
+    made = tl.where(there, 0, 0)
     i = 0
     while i < steps:
-        r_new, c_new = step(kernel, u, v, c, LOGARITHMS)
-        change = tl.abs(r_new - r)
+        r_new, c_new = step(kernel, u, v, c, start, power_rows, power_cols, LOGARITHMS, BALANCED)
+        if LOGARITHMS and not OF_LOGARITHMS:
+            change = tl.abs(exp2(r_new - start) - exp2(r - start))
+            change = tl.where(change == change, change, float("inf"))  # inf - inf
+        else:
+            change = tl.abs(r_new - r)
         if LOGARITHMS:  # where a mass is zero this is inf - inf
             change = tl.where(u > 0, change, 0.0)
         change = tl.sum(change, axis=1)
+        if COUNT:
+            made += running.to(tl.int32)
         if changes is not None:
             tl.store(changes + i, change, mask=there)
             r, before, c = r_new, c, c_new
@@ -54,21 +69,26 @@ def iterate(
                 c = tl.where(running[:, None], c_new, c)
             running = running & (change / count >= threshold)
             i = tl.where(tl.max(running.to(tl.int32), axis=0) > 0, i + 1, steps)
-    return kernel, r, c, before
+    return kernel, r, c, before, made, running
 
 
 @triton.jit
-def first(v, LOGARITHMS: tl.constexpr):
+def first(v, LOGARITHMS: tl.constexpr, BALANCED: tl.constexpr):
     """c before the first step."""
+    if not BALANCED:
+        return tl.log2(v)
     if LOGARITHMS:
         return tl.where(v > 0, 0.0, float("-inf"))
     return tl.where(v > 0, 1.0, 0.0)
 
 
 @triton.jit
-def step(kernel, u, v, c, LOGARITHMS: tl.constexpr):
-    """r = u / (K c), c = v / (K' r)."""
-    if LOGARITHMS:
+def step(kernel, u, v, c, start, power_rows, power_cols, LOGARITHMS: tl.constexpr, BALANCED: tl.constexpr):
+    """r = u / (K c), c = v / (K' r), or with powers of these divisors (and of the constant that K lacks)."""
+    if not BALANCED:
+        r = tl.log2(u) - power_rows * _log_sum(kernel + c[:, :, None], 1) + (1 - power_rows) * start
+        c = tl.log2(v) - power_cols * _log_sum(kernel + r[:, None, :], 2)
+    elif LOGARITHMS:
         r = tl.log2(u) - _log_sum(kernel + c[:, :, None], 1)
         c = tl.log2(v) - _log_sum(kernel + r[:, None, :], 2)
     else:

@@ -7,16 +7,17 @@ import math
 import torch
 from torch import Tensor
 
-from alignment.sinkhorn import SMALLEST_SCALING_EPS
+from alignment.rule import Rule
 
 
-def start_and_threshold(eps: float, tol: float) -> tuple[float, float]:
-    """r before the first step, and ``tol``, in the kernels' units (``alignment.sinkhorn``: where r is measured in
-    exp(-1 / eps)); of log2 r where logarithms are iterated.
+def start_and_threshold(rule: Rule) -> tuple[float, float]:
+    """r before the first step, and ``tol`` (negative: no rule), in the kernels' units (``alignment.sinkhorn``: where r
+    is measured in exp(-1 / eps)); of log2 r where logarithms are iterated.
     """
-    if eps < SMALLEST_SCALING_EPS:
-        return -math.log2(math.e) / eps, tol * math.log2(math.e)
-    return math.exp(-1 / eps), tol * math.exp(-1 / eps)
+    tol = -1.0 if rule.threshold is None else rule.threshold
+    if rule.logarithms:
+        return -math.log2(math.e) / rule.eps, tol * (math.log2(math.e) if rule.of_logarithms else 1.0)
+    return math.exp(-1 / rule.eps), tol * math.exp(-1 / rule.eps)
 
 
 def steps_until(changes: Tensor, threshold: float) -> Tensor:

@@ -7,7 +7,13 @@ import warnings
 import pytest
 import torch
 
-from alignment import hierarchical_transport, implementation_for, token_transport
+from alignment import (
+    hierarchical_transport,
+    implementation_for,
+    token_matches,
+    token_plan,
+    token_transport,
+)
 from alignment.marginals import marginals
 from tests.alignment.samples import tokens
 
@@ -150,10 +156,84 @@ def test_operators_pass_opcheck(normalize, together, device):
         2**20,
     )
     torch.library.opcheck(fused.transport, arguments)
-    similarity, before = fused.transport(*arguments)
+    similarity, before, _, _ = fused.transport(*arguments)
     for wanted in ((True, True), (False, True)):
         inputs = (torch.ones_like(similarity), x.detach(), y.detach(), *masses, before.detach(), 0.1)
         torch.library.opcheck(fused.transport_gradient, (*inputs, normalize, False, 2**20, *wanted))
+
+
+def test_operators_of_costs_and_facts_pass_opcheck(device):
+    from alignment.fused import token as fused
+
+    cost = (
+        torch.rand(1, 2, 1, 1, 5, 3, generator=torch.Generator().manual_seed(1)).to(device).requires_grad_()
+    )
+    masses = [torch.full(s, 1 / s[-1], device=device, requires_grad=True) for s in ((1, 1, 5), (2, 1, 3))]
+    rule = (0.1, 20, 1e-2, False, False, False, 2**20)
+    arguments = (None, None, *masses, *rule, cost, 0.5, -1.0, True, True)
+    torch.library.opcheck(fused.transport, arguments)
+
+
+#: What the plain solver has beside the balanced cost, each in as few problems as show it.
+MORE_RULES = {
+    "balanced": {},
+    "logarithms": {"logarithms": True, "max_iter": 8},
+    "small eps": {"eps": 0.02, "max_iter": 8},
+    "relaxed": {"reach": 0.3},
+    "relaxed texts": {"reach": (float("inf"), 0.5), "max_iter": 8},
+    "together": {"stop": "release", "max_iter": 6},
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "given"),
+    [
+        *((rule, "features") for rule in MORE_RULES.values()),
+        ({}, "cost"),
+        (MORE_RULES["relaxed texts"], "cost"),
+    ],
+    ids=str,
+)
+def test_regularised_optimum_diagnostics_and_plans(rule, given, device):
+    """With gradients of features or costs, and of weights."""
+    x, y = tokens(1, 2, 9, 16, seed=6), tokens(2, 1, 4, 16, seed=7)
+    cost = 1 - torch.einsum("bmpd,cnld->bcmnpl", x, y)
+    generator = torch.Generator().manual_seed(8)
+    weights = torch.rand(9, generator=generator), torch.rand(2, 1, 4, generator=generator)
+    weights[0][3] = 0
+    results = []
+    for implementation, where in (("fused", device), ("plain", "cpu")):
+        leaves = [
+            t.detach().to(where).requires_grad_()
+            for t in (*weights, *([x, y] if given == "features" else [cost]))
+        ]
+        u, v, *rest = leaves
+        problems = (
+            {"image_tokens": rest[0], "text_tokens": rest[1]} if given == "features" else {"cost": rest[0]}
+        )
+        options = {
+            "image_weights": u,
+            "text_weights": v,
+            "implementation": implementation,
+            **problems,
+            **rule,
+        }
+        options["text_lengths"] = torch.tensor([4, 2])
+        value, how = token_transport(value="regularised", diagnostics=True, **options)
+        plan = token_plan(**options)
+        found = [value.detach(), *torch.autograd.grad(value.square().sum(), leaves)]
+        results.append([t.cpu() for t in (*found, *how, plan)])
+    for fused, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_largest_entries_of_plans(device):
+    x, y = tokens(2, 1, 9, 16, seed=6).to(device), tokens(3, 1, 4, 16, seed=7).to(device)
+    lengths = torch.tensor([4, 2, 3])
+    found = token_matches(x, y, lengths, k=5, implementation="fused", memory=1)
+    expected = token_matches(x.cpu(), y.cpu(), lengths, k=5, implementation="plain")
+    for ours, plain in zip(found, expected):
+        torch.testing.assert_close(ours.cpu(), plain)
 
 
 def test_torch_compile_without_a_graph_break(device):

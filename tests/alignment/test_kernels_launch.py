@@ -36,11 +36,23 @@ driver.set_active(NoDevice())
 JITFunction.__getitem__ = compile_only
 
 from alignment.fused import prompt, token
+from alignment.problems import Problems
+from alignment.rule import Rule
 
 x, y = (torch.rand(s, dtype=torch.bfloat16, requires_grad=True) for s in ((2, 2, 21, 64), (5, 2, 5, 64)))
 masses = torch.full((2, 2, 21), 1 / 21), torch.full((5, 2, 5), 1 / 5)
 for together, memory in ((False, 2**20), (True, 2**20), (False, 2**12)):
     token.token_similarity(x, y, *masses, 0.1, 30, 1e-2, together, True, False, memory).sum().backward()
+masses[0].requires_grad_()
+cost = torch.rand(2, 5, 2, 2, 21, 5, requires_grad=True)
+for reach, stop in ((float("inf"), "problem"), (float("inf"), "release"), (0.5, "problem")):
+    rule = Rule.of(0.1, 30, stop, 1e-2, reach=(reach, reach))
+    for features in ((x, y, None), (None, None, cost)):
+        problems = Problems(*features, *masses, None, rule, False, 2**20)
+        value, facts, _ = token.similarities(problems, False, True)
+        (value.sum() + facts.sum()).backward()
+        token.plans(problems, False)
+        token.largest(problems, False, 3)
 masses = torch.full((2, 5, 4), 0.25), torch.full((2, 5, 4), 0.25)
 for together in (False, True):
     prompt.prompt_plan(torch.rand(2, 5, 4, 4), *masses, 0.1, 30, 1e-2, together)

@@ -9,7 +9,13 @@ pytest.importorskip("triton")
 
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from alignment import hierarchical_transport, token_transport
+from alignment import (
+    hierarchical_transport,
+    token_divergence,
+    token_matches,
+    token_plan,
+    token_transport,
+)
 
 OPTIONS = {"normalize": True}
 
@@ -39,6 +45,21 @@ def test_token_transport(stop):
         lengths = torch.ones(5, 4, dtype=torch.long, device="cuda")
         value = token_transport(x, y, lengths, image_lengths=lengths[:2, 0], stop=stop)
         assert value.shape == (2, 5, 4, 4)
+
+
+@pytest.mark.parametrize("reach", [float("inf"), 0.5])
+def test_all_else_that_there_is_of_a_problem(reach):
+    with FakeTensorMode():
+        _, _, x, y = tensors()
+        weights = torch.rand(5, 4, 6, device="cuda")
+        options = {"text_weights": weights, "reach": reach}
+        _, how = token_transport(x, y, value="regularised", diagnostics=True, **options)
+        assert how.at_ceiling.is_cuda
+        assert token_plan(x, y, **options).shape == (2, 5, 4, 4, 21, 6)
+        assert token_matches(x, y, k=3, **options).mass.shape == (2, 5, 4, 4, 3)
+        cost = torch.rand(2, 5, 4, 4, 21, 6, device="cuda")
+        assert token_transport(cost=cost, **options).is_cuda
+        assert token_divergence(x, y, **options).is_cuda
 
 
 def test_a_look_at_a_value_would_be_seen():

@@ -3,7 +3,7 @@
 import itertools
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignment import hierarchical_transport, prompt_plan, token_plan, token_transport
@@ -169,3 +169,44 @@ def test_flat_variants_differ_in_their_stopping_rule_only(problem):
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+FEW = settings(max_examples=10)
+
+
+@FEW
+@given(problems())
+def test_an_infinite_reach_is_the_limit(problem):
+    x, y, lengths = problem[0].double(), problem[1].double(), problem[2]
+    fixed = {"stop": "fixed", "max_iter": 200, "diagnostics": True}
+    for value in ("cost", "regularised"):
+        balanced, how = token_transport(x, y, lengths, value=value, **fixed)
+        far, far_how = token_transport(x, y, lengths, value=value, reach=1e4, **fixed)
+        torch.testing.assert_close(far, balanced, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(far_how.mass, torch.ones_like(far), rtol=0, atol=1e-3)
+        torch.testing.assert_close(how.mass, torch.ones_like(balanced))
+
+
+@FEW
+@given(problems())
+def test_mass_and_optimum_grow_with_the_reach(problem):
+    """Costs here are between 0 and 2: mass is destroyed and never made."""
+    x, y, lengths = problem
+    before, optimum_before = torch.zeros(()), torch.full((), -torch.inf)
+    for reach in (0.01, 0.1, 1.0, 10.0):
+        options = {"reach": reach, "stop": "fixed", "max_iter": 200, "diagnostics": True}
+        optimum, how = token_transport(x, y, lengths, value="regularised", **options)
+        assert (how.mass >= before - 1e-4).all()
+        assert (how.mass <= 1 + 1e-5).all()
+        assert (optimum >= optimum_before - 1e-4).all()
+        before, optimum_before = how.mass, optimum
+
+
+@FEW
+@given(problems(), st.sampled_from([float("inf"), 0.5]))
+def test_exchange_of_the_sides_changes_no_optimum(problem, reach):
+    x, y, lengths = problem
+    options = {"value": "regularised", "reach": reach, "stop": "fixed", "max_iter": 200}
+    there = token_transport(x, y, lengths, **options)
+    back = token_transport(y, x, image_lengths=lengths, **options)
+    torch.testing.assert_close(there, back.permute(1, 0, 3, 2), rtol=1e-4, atol=1e-4)
