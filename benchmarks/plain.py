@@ -96,12 +96,13 @@ def plain_transport(
     for b in range(len(image_points)):
         row = []
         for c in range(len(text_points)):
-            tokens, words = image_tokens, text_tokens
+            tokens, words, lengths = image_tokens, text_tokens, None
             if tokens is not None and words is not None:
-                length = words.shape[2] if text_lengths is None else int(text_lengths[c])
+                lengths = None if text_lengths is None else text_lengths[c : c + 1]
+                length = words.shape[2] if lengths is None else int(lengths.max())
                 tokens, words = tokens[b : b + 1], words[c : c + 1, :, :length]
             points = image_points[b : b + 1], text_points[c : c + 1]
-            row.append(hierarchical_transport(*points, tokens, words, **options)[0, 0])
+            row.append(hierarchical_transport(*points, tokens, words, lengths, **options)[0, 0])
         rows.append(torch.stack(row))
     return torch.stack(rows)
 

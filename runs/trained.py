@@ -68,7 +68,7 @@ def load_run(
     folder = local_folder(str(folder))
     record = _read(folder)
     method = _method(record, folder)
-    cfg = _settings(record, folder)
+    cfg = _settings(record, folder, method)
     model_dir = _model_dir(record, folder)
     for key, value in (NOT_USED | ({"MODEL.INIT_WEIGHTS": ""} if model_dir else {})).items():
         _set(cfg, key, value)
@@ -149,10 +149,15 @@ def _method(record: dict[str, Any], folder: Path) -> type[PromptTrainer]:
     return method
 
 
-def _settings(record: dict[str, Any], folder: Path) -> CfgNode:
-    """The recorded settings; keys that are unknown here belong to another version, which had what they say."""
+def _settings(record: dict[str, Any], folder: Path, method: Any) -> CfgNode:
+    """The recorded settings; keys that are unknown here belong to another version, which had what they say, and those
+    that the method has got since have what it did before.
+    """
     cfg = get_cfg_default()
     extend_cfg(cfg)
+    for name, key in getattr(method, "declared_keys", dict)().items():
+        if key.before is not None:
+            _set(cfg, name, key.before)
     _merge(cfg, record["config"], folder, "")
     return cfg
 

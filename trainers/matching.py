@@ -37,6 +37,7 @@ def hierarchical_matching(
     beta: float = 1.0,
     eps: float = 0.1,
     max_iter: int = 100,
+    tol: float = 1e-2,
     normalize: bool = False,
 ) -> Matching:
     """``alignment.hierarchical_transport`` opened up; arguments as there.
@@ -46,7 +47,8 @@ def hierarchical_matching(
         scale: exp(logit_scale), which makes logits of similarities.
     """
     paper = variant == "paper"
-    solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": "problem" if paper else "release"}
+    solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "tol": tol}
+    solver["stop"] = "problem" if paper else "release"
     with torch.autocast(image_points.device.type, enabled=False):
         x, y = image_points.float(), text_points.float()
         if normalize:

@@ -28,12 +28,15 @@ from .unit import unit
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection
 
 VARIANTS = ("paper", "release")
+#: Where a prompt's tokens end that enter the transport: at its own end of text, or at that of the class's first prompt,
+#: as in the release, whose tensors are rectangular. "": what the variant does.
+TEXT_ENDS = ("", "own", "first")
 
 
 class Texts(NamedTuple):
     points: Tensor  #: (C, N, d)
     tokens: Tensor | None  #: (C, N, L, d), in the dtype of the towers
-    lengths: Tensor | None  #: (C,) valid tokens
+    lengths: Tensor | None  #: (C,) or (C, N) valid tokens
 
 
 class MMTPAModel(PromptModel):
@@ -49,6 +52,7 @@ class MMTPAModel(PromptModel):
         n_text, n_vision = options.TEXT_PROMPT_NUMBER, options.VISION_PROMPT_NUMBER
         depth_text, depth_vision = options.TEXT_PROMPT_DEPTH, options.VISION_PROMPT_DEPTH
 
+        text_end = options.TEXT_END or ("own" if options.VARIANT == "paper" else "first")
         sentences = options.CTX_INIT.split("\t")[:n_text]
         sentences += [""] * (n_text - len(sentences))
         self.context = TextContext(
@@ -58,10 +62,11 @@ class MMTPAModel(PromptModel):
             sentences=sentences,
             depth=depth_text,
             depth_key="TEXT_PROMPT_DEPTH",
-            tokens=options.HIERARCHICAL,
+            tokens=text_end if options.HIERARCHICAL else "",
         )
         # Where the model is: from the CPU they would be copied in every step.
-        self.register_buffer("lengths", torch.tensor(self.context.layout.tokens), persistent=False)
+        lengths = torch.tensor(self.context.token_counts, dtype=torch.long)  # (C, N), or (C, 1)
+        self.register_buffer("lengths", lengths.squeeze(-1), persistent=False)
         if n_text == n_vision:
             if depth_vision > depth_text:
                 raise ValueError(
@@ -111,6 +116,7 @@ class MMTPAModel(PromptModel):
             "beta": options.BETA,
             "eps": options.EPS,
             "max_iter": options.MAX_ITER,
+            "tol": options.TOL,
         }
 
     def local_cosines(self, images: Tensor, texts: Texts) -> Tensor:
@@ -137,5 +143,13 @@ class MMTPA(PromptTrainer):
         "BETA": Key(1.0, "weight of the token level in the prompt cost", at_least(0)),
         "EPS": Key(0.1, "entropic regularisation of both levels", above(0)),
         "MAX_ITER": Key(100, "ceiling of the scaling iterations", at_least(1)),
+        "TOL": Key(1e-2, "change of the scalings below which they stop, of both levels", at_least(0)),
+        "TEXT_END": Key(
+            "",
+            "tokens of a text prompt up to its own end of text, or that of the class's first prompt; '': own in the "
+            "paper variant, first in the release's",
+            one_of(*TEXT_ENDS),
+            before="first",
+        ),
     }
     released_as = {"MMP": Release("MMP", settings={"VARIANT": "release"}, only={"USECT": False})}

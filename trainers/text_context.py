@@ -31,8 +31,9 @@ class TextContext(nn.Module):
         position: where the class name stands: behind the context ("end"), in its middle, or in front of it.
         depth: D, 1 for shallow contexts only; only those allow class-specific contexts or other positions.
         depth_key: the config key that says so, for messages.
-        tokens: ask the tower for output tokens too, of class c those at positions 0 .. EOT - 2 of its first prompt
-            (the tokens that enter MMTPA's transport).
+        tokens: ask the tower for output tokens too (those that enter MMTPA's transport): of every prompt of class c
+            those at positions 0 .. EOT - 2, with the end of text of that prompt ("own") or of the class's first
+            ("first"), behind whose the others may have ended; "" for none.
         ending: what stands behind the class name.
 
     Raises:
@@ -55,7 +56,7 @@ class TextContext(nn.Module):
         position: str = "end",
         depth: int = 1,
         depth_key: str = "PROMPT_DEPTH_TEXT",
-        tokens: bool = False,
+        tokens: str = "",
         ending: str = ".",
     ) -> None:
         super().__init__()
@@ -87,7 +88,10 @@ class TextContext(nn.Module):
         for name, branch in zip(classnames, branches, strict=True):
             check_length(max(map(len, roots)) + len(branch), clip.text.context_length, name)
         stops = [len(branch) - 1 for branch in branches]
-        counts = [len(roots[0]) + stop - 1 for stop in stops] if tokens else []
+        counted = roots if tokens == "own" and len(set(map(len, roots))) > 1 else roots[:1]
+        #: Of each class, the tokens of each of its prompts that are asked for; one number where all have as many.
+        self.token_counts = [[len(root) + stop - 1 for root in counted] for stop in stops] if tokens else []
+        counts = [max(own) for own in self.token_counts]
         if tokens:  # under a shorter root they may reach behind the end of text, into the padding
             shortest = min(map(len, roots))
             branches = [
@@ -148,10 +152,11 @@ class TextContext(nn.Module):
         more output tokens (see ``tokens``), as many as these: "[SOS]", "v1" ... "vn" for the context, "[EOT]", "[pad]".
         """
         roots, branches = self.ids
-        prompts = []
+        prompts: list[list[str]] = []
         for root in roots:
             end = len(root) + self.layout.ends[label] + 1
-            length = self.layout.tokens[label] if self.layout.tokens else end
+            counts = self.token_counts[label] if self.token_counts else [end]
+            length = counts[len(prompts) if len(counts) > 1 else 0]
             prompts.append(_readable((root + branches[label])[:length], end))
         return prompts
 

@@ -146,7 +146,7 @@ def test_output_tokens_of_a_text_tower_of_another_length(length):
     )
     towers = clip.CLIP(original, "tiny")
     long = " ".join(["word"] * (length - 4))
-    context = TextContext(towers, ["dog", "a dog"[2:]], 2, sentences=[long, ""], tokens=True)
+    context = TextContext(towers, ["dog", "a dog"[2:]], 2, sentences=[long, ""], tokens="first")
     with torch.no_grad():
         tokens = towers.text(context()).tokens
     assert tokens.shape == (2, 2, length - 2, 64)

@@ -3,15 +3,18 @@
 import functools
 import shutil
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 import clip
+from runs import trained
 from runs.record import read_record, write_record
 from runs.trained import load_run
 from tests.trainers.harness import METHODS, build, evaluate, finish, make_cfg
+from trainers.mmtpa import MMTPA
 
 BASE = ["zero", "one", "two", "three", "four"]
 
@@ -224,3 +227,12 @@ def test_odd_images(finished, tmp_path):
 def run_with_larger_input(run):
     run.cfg.INPUT.SIZE = (224, 224)
     return run
+
+
+def test_older_records_that_lack_a_key_mean_what_was_done_then():
+    """Of a key whose default is another: text tokens ended with the class's first prompt."""
+    settings = trained._settings({"config": {"TRAINER": {"MMTPA": {"EPS": 0.2}}}}, Path("run"), MMTPA)
+    assert settings.TRAINER.MMTPA.TEXT_END == "first"
+    assert settings.TRAINER.MMTPA.EPS == 0.2
+    newer = {"config": {"TRAINER": {"MMTPA": {"TEXT_END": ""}}}}
+    assert trained._settings(newer, Path("run"), MMTPA).TRAINER.MMTPA.TEXT_END == ""

@@ -36,3 +36,25 @@ def test_lengths_are_where_the_model_is(make):
     trainer = make("MMTPA")
     assert "lengths" not in trainer.model.state_dict()
     assert trainer.model.to("meta").lengths.is_meta
+
+
+def test_tokens_end_at_their_own_end_of_text_or_at_that_of_the_first_prompt(make):
+    """The first of the prompts "a photo of a", "", "", "" has two frozen words that the others lack."""
+
+    def lengths(*options):
+        return make("MMTPA", "TRAINER.MMTPA.N_CTX", 2, *options).model.lengths
+
+    own, first = lengths(), lengths("TRAINER.MMTPA.TEXT_END", "first")
+    assert torch.equal(own, first[:, None] - torch.tensor([0, 2, 2, 2]))
+    assert torch.equal(lengths("TRAINER.MMTPA.VARIANT", "release"), first)
+    alike = lengths("TRAINER.MMTPA.N_CTX", 4)
+    assert torch.equal(alike, lengths("TRAINER.MMTPA.N_CTX", 4, "TRAINER.MMTPA.TEXT_END", "first"))
+
+
+def test_the_tolerance_reaches_the_transport(make):
+    model = make("MMTPA", "TRAINER.MMTPA.TOL", 0.5).model.eval()
+    images = model.encode_images(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    texts = model.encode_texts()
+    loose = model.score(images, texts)
+    assert model._problem(images, texts)["tol"] == 0.5
+    assert not torch.equal(loose, make("MMTPA").model.eval().score(images, texts))

@@ -119,11 +119,11 @@ SENTENCES = ["a photo of a", "", "this is one of the many pictures of a", "art o
 
 
 @pytest.mark.parametrize("names", [NAMES, [LONG, "river"]])
-@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("tokens", ["", "first", "own"])
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[2:], SENTENCES[1:]])
 def test_several_sentences(sentences, depth, tokens, names, original, towers):
-    """Tokens: positions 0 .. EOT - 2 of the first prompt, of every prompt, whatever stands there."""
+    """Tokens: positions 0 .. EOT - 2 of the first prompt, of every prompt, whatever stands there; or of their own."""
     n = 2
     context = TextContext(towers, names, n, sentences=sentences, depth=depth, tokens=tokens)
     assert context.ctx.shape == (len(sentences), n, 64)
@@ -141,8 +141,10 @@ def test_several_sentences(sentences, depth, tokens, names, original, towers):
         ours = ours + (features.summary[:, number] * weigh).sum()
         theirs = theirs + (summary * weigh).sum()
         for c in range(len(row)) if tokens else ():
-            count = int(ends[0][c]) - 1
-            assert context.layout.tokens[c] == count
+            counts = [int(end[c]) - 1 for end in (ends if tokens == "own" else ends[:1])]
+            assert context.token_counts[c] == counts
+            assert context.layout.tokens[c] == max(counts)
+            count = counts[number if tokens == "own" else 0]
             assert_close(features.tokens[c, number, :count], outputs[c, :count], 1e-5)
             weigh = torch.randn_like(outputs[c, :count])
             ours = ours + (features.tokens[c, number, :count] * weigh).sum()
