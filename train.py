@@ -48,7 +48,7 @@ with clean_errors():
     from runs.model_dir import NamedModel, named_model
     from runs.model_temperature import settle_temperature
     from runs.other_images import loader_of_others
-    from runs.record import make_record, trainable_parameters, write_record
+    from runs.record import make_record, trains, write_record
     from runs.schema import (  # noqa: F401  scripts take them from here
         CfgNode,
         check_values,
@@ -158,7 +158,7 @@ def _load(trainer: Any, model: NamedModel) -> None:
         ValueError: none is given, and what would be tested was neither trained nor loaded.
     """
     cfg = trainer.cfg
-    if not model.given and not cfg.MODEL.INIT_WEIGHTS and trainable_parameters(trainer):
+    if not model.given and not cfg.MODEL.INIT_WEIGHTS and trains(trainer):
         raise WrongInput(
             f"--eval-only of {cfg.TRAINER.NAME}, which learns, needs the folder of a trained run: --model-dir FOLDER"
         )

@@ -32,6 +32,9 @@ metrics                null where nothing was tested, else
         folder, images               where and how many they are
         auroc, fpr95                 in percent
 trainable_parameters   of the models that the trainer registered
+learns                 whether training images decide what is tested; absent in older records
+disclosures            what a reader of the numbers must know, by name (foundation/disclosures.py); absent in older
+                       records
 time
     started, finished                ISO 8601, UTC
     setup_seconds, run_seconds       building everything; training with its evaluation, or evaluation
@@ -101,6 +104,8 @@ def make_record(
         "scores_batches": identity.scores_batches(trainer),
         "metrics": _metrics(trainer),
         "trainable_parameters": trainable_parameters(trainer),
+        "learns": trains(trainer),
+        "disclosures": list(trainer.disclosed()) if hasattr(trainer, "disclosed") else [],
         "time": {
             "started": started.isoformat(timespec="seconds"),
             "finished": finished.isoformat(timespec="seconds"),
@@ -114,6 +119,11 @@ def make_record(
         "versions": _versions(),
         "hardware": _hardware(),
     }
+
+
+def learns(record: dict[str, Any]) -> bool:
+    """Whether training images decide what the record's run has tested."""
+    return bool(record.get("learns", record["trainable_parameters"]))
 
 
 def write_record(record: dict[str, Any], folder: str | Path) -> Path:
@@ -228,6 +238,8 @@ _FORM: dict[str, Callable[[Any], bool]] = {
     "kind": lambda value: value in ("train", "eval"),
     **dict.fromkeys(("trainer", "dataset", "backbone"), _is_text),
     **dict.fromkeys(("seed", "shots", "trainable_parameters"), _is_whole),
+    "learns": lambda value: isinstance(value, bool),
+    "disclosures": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     **dict.fromkeys(("config", "time"), lambda value: isinstance(value, dict)),
     "metrics": lambda value: value is None or isinstance(value, dict),
     **dict.fromkeys(
@@ -396,6 +408,11 @@ def _figures(found: "Calibration") -> dict[str, Any]:
         "brier": found.brier,
         "reliability": [dict(zip(names, of_bin)) for of_bin in found.reliability],
     }
+
+
+def trains(trainer: Any) -> bool:
+    """Whether training images decide how it scores; the methods here say so, others by having parameters."""
+    return bool(getattr(trainer, "learns", trainable_parameters(trainer)))
 
 
 def trainable_parameters(trainer: Any) -> int:

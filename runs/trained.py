@@ -21,7 +21,6 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import count_num_param
 from runs import ROOT, class_texts
 from runs.folder import can_continue
 from runs.prediction import TrainedRun
@@ -102,7 +101,7 @@ def load_run(
             f"--classes: the model of {folder} does not generalise, {record['trainer']} has learned a context for each "
             f"of its own classes ({_some(own)})"
         )
-    if count_num_param(trainer.model) and model_dir:
+    if trainer.learns and model_dir:
         with contextlib.redirect_stdout(io.StringIO()):
             trainer.load_model(str(model_dir), epoch=record.get("load_epoch"))
         trainer.set_model_mode("eval")

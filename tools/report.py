@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from foundation.disclosures import DISCLOSURES
 from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors
 from tools.reporting.collect import collect
@@ -49,6 +50,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="std: standard deviation over seeds; ci95: 95 %% interval",
     )
     add("--reference", help="method that the others are compared with; CoOp")
+    add(
+        "--without",
+        nargs="+",
+        choices=DISCLOSURES,
+        default=[],
+        metavar="NAME",
+        help=f"leave out results of which one of these must be said: {', '.join(DISCLOSURES)}",
+    )
     add("--title", default="Results", help="heading of the page")
     return parser
 
@@ -57,6 +66,9 @@ def main() -> None:
     """Collect, warn, print and write."""
     args = make_parser().parse_args()
     results, warnings = collect(args.folders)
+    results = [result for result in results if not result.disclosures & set(args.without)]
+    if not results:
+        raise ValueError(f"--without {' '.join(args.without)} leaves no result")
     warnings += mixtures(results)
     tables = all_tables(results, args.spread, args.reference)
     pictures = list(all_figures(results, args.spread))

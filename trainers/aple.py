@@ -100,6 +100,7 @@ class APLe(IVLP):
     model_class = APLeModel
     model_name = "prompt_learner"
     section = "APLE"
+    disclosures = ("reconstruction",)
     keys = IVLP.keys | {
         "N_CTX_VISION": Key(2, "n_v, visual tokens", at_least(1)),
         "PROMPT_DEPTH_VISION": Key(9, "D_v", at_least(1)),

@@ -76,6 +76,8 @@ class PromptTrainer(TrainerX):
         section: its part of the config, ``cfg.TRAINER[section]``; releases of several methods share one.
         keys: the keys there, by their names in the section; a name with dots is a whole one.
         released_as: released trainers under other names that this one reproduces.
+        learns: whether training images decide how it scores.
+        disclosures: what a reader of its numbers must know, by their names in foundation/disclosures.py.
 
     ``PREC`` of a method: fp32; fp16 (towers in half precision, prompts, loss and transport in fp32); amp and bf16 (the
     towers' products in fp16, with loss scaling, or in bf16, and what passes between blocks in fp32; autocast for the
@@ -89,6 +91,8 @@ class PromptTrainer(TrainerX):
     section: str
     keys: dict[str, Key] = {}
     released_as: dict[str, Release] = {}
+    learns = True
+    disclosures: tuple[str, ...] = ()
     #: Calls what a GPU may capture (TRAIN.CUDA_GRAPH): a step's losses, and the scores of an evaluation's batch.
     captured = captured_scores = captured.Captured()
     #: What a test keeps of its images' probabilities. The engine makes it; the original's, runs/original_dassl.py.
@@ -115,6 +119,10 @@ class PromptTrainer(TrainerX):
     def scores_batches(self) -> bool:
         """Whether the numbers of images in a batch and of classes at once decide results, and so what run this is."""
         return self.model.scores_batches
+
+    def disclosed(self) -> list[str]:
+        """The names of ``disclosures``, and of what else the run's settings make it say."""
+        return list(self.disclosures)
 
     def precision(self) -> str:
         return self.cfg.TRAINER[self.section].PREC

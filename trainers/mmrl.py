@@ -179,6 +179,7 @@ class MMRL(PromptTrainer):
     model_class = MMRLModel
     model_name = "MultiModalRepresentationLearner"
     section = "MMRL"
+    disclosures: tuple[str, ...] = ("told_half", "set_for_dataset")
     keys = {
         "VARIANT": Key(
             "paper", "release: its first evaluation's texts, for ever", one_of("paper", "release")

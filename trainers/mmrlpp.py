@@ -124,6 +124,7 @@ class MMRLpp(PromptTrainer):
     model_name = MMRL.model_name
     clip_projection: Tensor
     section = "MMRLpp"
+    disclosures = ("told_half", "set_for_dataset", "set_for_target")
     keys = MMRL.keys | {
         "REP_DIM": Key(512, "d_r, width of the shared space", at_least(1)),
         "BETA": Key(-1.0, "share of new tokens; -1: the data set's, or 0.9", between(-1, 1)),

@@ -37,6 +37,7 @@ class ZeroshotCLIP(PromptTrainer):
     """There is nothing to train: a run evaluates."""
 
     model_class: type[PromptModel] = ZeroshotModel
+    learns = False
 
     def precision(self) -> str:
         return "fp32"

@@ -89,6 +89,16 @@ def test_warnings_are_printed_and_stand_in_the_report(output, monkeypatch, capsy
         assert "runs of different code are mixed" in (output / "elsewhere" / name).read_text()
 
 
+def test_results_of_which_something_must_be_said_can_be_left_out(output, monkeypatch, capsys):
+    run_report(monkeypatch, output, "--without", "reconstruction")
+    assert "CoOp" in capsys.readouterr().out
+    for path in output.rglob("result.json"):
+        path.write_text(path.read_text().replace('"schema"', '"disclosures": ["features_only"], "schema"', 1))
+    with pytest.raises(SystemExit):
+        run_report(monkeypatch, output, "--without", "features_only")
+    assert capsys.readouterr().err == "error: --without features_only leaves no result\n"
+
+
 def test_a_report_takes_the_place_of_the_earlier_one_and_of_nothing_else(output, tmp_path, monkeypatch):
     folder = tmp_path / "report"
     run = base_runs(Cell("CoOp", "mini", "dtd", 1))[0]

@@ -18,6 +18,8 @@ PUBLISHED = (
         "scores_batches",
         "metrics",
         "trainable_parameters",
+        "learns",
+        "disclosures",
         "time",
         "backbone_hash",
         "few_shot_hash",

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundation.disclosures import disclosures_of
+from runs.record import learns
+
 
 @dataclass
 class Result:
@@ -45,7 +48,12 @@ class Result:
 
     @property
     def learns(self) -> bool:
-        return bool(self.record["trainable_parameters"])
+        return learns(self.record)
+
+    @property
+    def disclosures(self) -> set[str]:
+        """What a reader of its numbers must know, of the test and of its model's training."""
+        return disclosures_of(self.record) | disclosures_of(self.training)
 
     @property
     def cell(self) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.disclosures import DISCLOSURES
 from runs import shipped
 from runs.shipped import ELEVEN, VARIANTS
 from tools.reporting.result import Result, method_name
@@ -13,8 +14,6 @@ from tools.reporting.result import Result, method_name
 # A bundled model's figures must never be taken for the method's.
 TOY = {"mini"}
 TOY_NOTE = "bundled toy model: shows that the software works, says nothing of the methods"
-# Methods whose authors published neither code nor a text that says everything.
-RECONSTRUCTED = {"APLe"}
 SPLITS = {"test": "test", "val": "validation"}
 
 
@@ -48,8 +47,7 @@ class Group:
         """What must be said below every table and figure of `results`."""
         listed = list(results)
         said = [] if self.split == "test" else [f"of the {self.images}, not the test images"]
-        rebuilt = sorted({r.trainer for r in listed} & RECONSTRUCTED)
-        said += [f"{name}: a reconstruction, its authors have published no code" for name in rebuilt]
+        said += disclosed(listed)
         said += of_one_setting(listed)
         return said + ([TOY_NOTE] if self.backbone in TOY else [])
 
@@ -105,6 +103,16 @@ def labels(results: Iterable[Result]) -> dict[str, str]:
         for method, variant in of_trainer.items():
             named[method] = method_name(trainer, {key: variant[key] for key in variant if key in differing})
     return named
+
+
+def disclosed(results: Iterable[Result]) -> list[str]:
+    """What a reader of the numbers must know, and of which methods."""
+    listed, said = list(results), []
+    named = labels(listed)
+    for name, text in DISCLOSURES.items():
+        methods = sorted({named[result.method] for result in listed if name in result.disclosures})
+        said += [f"{', '.join(methods)}: {text}"] if methods else []
+    return said
 
 
 def of_one_setting(results: Iterable[Result]) -> list[str]:

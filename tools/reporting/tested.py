@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runs.record import learns
 from tools.launching.state import setting
 
 
@@ -20,8 +21,8 @@ class Tested:
 
     @property
     def learns(self) -> bool:
-        """Whether the method has anything to train."""
-        return bool(self.record["trainable_parameters"])
+        """Whether training images decide what is tested."""
+        return learns(self.record)
 
     @property
     def evaluates(self) -> bool:

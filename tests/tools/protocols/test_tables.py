@@ -168,6 +168,21 @@ def test_a_reconstruction_is_called_one(tmp_path):
     assert any("APLe: a reconstruction" in note for note in tables(tmp_path)["fewshot"].notes)
 
 
+def test_what_a_reader_must_know_stands_below_and_names_its_methods(tmp_path):
+    leave(tmp_path, fewshot(cell("CoOp"))[0], 60.0)
+    for name, said in {"CLAP": ["features_only"], "TaskRes": ["features_only", "told_half"]}.items():
+        leave(tmp_path, fewshot(cell(name))[0], 60.0, disclosures=said)
+    notes = tables(tmp_path)["fewshot"].notes
+    assert "CLAP, TaskRes: trained on image features only" in notes
+    assert "TaskRes: told at test time which half of the classes is tested" in notes
+    assert not any(note.startswith("CoOp:") for note in notes)
+
+
+def test_what_keeps_features_has_shots_without_a_parameter(tmp_path):
+    leave(tmp_path, fewshot(cell("TipAdapter"))[0], 60.0, trainable_parameters=0, learns=True)
+    assert tables(tmp_path)["fewshot"].columns == ("16 shots",)
+
+
 def test_a_reference_that_one_backbone_has_is_enough(base_to_new):
     run = fewshot(cell("PLOT", config="rn50"))[0]
     leave(base_to_new / "other", run, 10.0, backbone="RN50")
