@@ -147,7 +147,13 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
             self.train_loader_u = self.val_loader = self.test_loader = None
             self.num_classes, self.num_source_domains = len(names), 1
             self.lab2cname = dict(enumerate(names))
-            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, template=template))
+            self.images_in_order = case.epoch
+            images = [
+                SimpleNamespace(impath=f"{number}", label=int(label), domain=0)
+                for number, label in enumerate(label for batch in case.batches for label in batch["label"])
+            ]
+            dataset = SimpleNamespace(classnames=names, template=template, train_x=images)
+            self.dm = SimpleNamespace(dataset=dataset)
 
     OnRecordedBatches.__name__ = trainer.__name__
     built = OnRecordedBatches(cfg)

@@ -81,7 +81,7 @@ def _others(directory: Path) -> str:
 
 
 def load_learned(model: PromptModel, state: Any, source: str) -> None:
-    """Set the learnable parameters from a state dict, ours or a release's.
+    """Set what a model saves, its parameters before all, from a state dict, ours or a release's.
 
     A release's state dict also holds all of CLIP and class-specific buffers; these are ignored, the class texts are
     rebuilt for the classes at hand.
@@ -92,9 +92,12 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     """
     if not isinstance(state, Mapping):
         raise WrongInput(f"{source} holds no state dict")
-    own = dict(model.named_parameters())
-    if isinstance(state.get(EXTRA), Mapping):
+    ours = isinstance(state.get(EXTRA), Mapping)
+    if ours:
         _compare(model.about, state[EXTRA], source)
+    model.take(state)
+    own = _saved(model)
+    if ours:
         names = {name: name for name in own}
         unexpected = state.keys() - own.keys() - {EXTRA}
     else:
@@ -104,7 +107,7 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     picked = {name: pick(state, names.get(name, name)) for name in own}
     found = {name: value for name, value in picked.items() if isinstance(value, Tensor)}
 
-    missing = own.keys() - found.keys()
+    missing = own.keys() - found.keys() - (set() if ours else set(model.released_without))
     if missing or unexpected:
         said = [f"lacks {_listed(names.get(name, name) for name in missing)}"] if missing else []
         said += [f"holds {_listed(unexpected)}, unknown here"] if unexpected else []
@@ -112,6 +115,8 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
             f"{source} is no checkpoint of {_called(model)} with these settings: it {' and '.join(said)}"
         )
     for name, parameter in own.items():
+        if name not in found:
+            continue
         if parameter.shape != found[name].shape:
             raise WrongInput(
                 f"{source}: {names.get(name, name)} has shape {tuple(found[name].shape)}, {tuple(parameter.shape)} is "
@@ -119,8 +124,13 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
             )
         if not torch.isfinite(found[name]).all():
             raise ValueError(f"{source}: {names.get(name, name)} holds numbers that are not finite")
-    for name, parameter in own.items():
-        parameter.data.copy_(found[name])
+    for name, value in found.items():
+        own[name].data.copy_(value)
+
+
+def _saved(model: PromptModel) -> dict[str, Tensor]:
+    """The parameters and buffers themselves, by name."""
+    return {name: value for name, value in model.state_dict(keep_vars=True).items() if name != EXTRA}
 
 
 def pick(tensors: Mapping[str, Any], name: str) -> Any:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
@@ -24,9 +25,11 @@ ABOUT = "about"  #: of the file's metadata: what PromptModel.about says, as JSON
 
 
 def learned_bytes(model: PromptModel) -> bytes:
-    """The learnable parameters as a safetensors file."""
-    parameters = {name: value.detach().cpu().contiguous() for name, value in model.named_parameters()}
-    return save(parameters, {ABOUT: json.dumps(model.about)})
+    """What a checkpoint of the model holds, its learnable parameters before all, as a safetensors file."""
+    saved = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    return save(
+        {name: value.cpu().contiguous() for name, value in saved.items()}, {ABOUT: json.dumps(model.about)}
+    )
 
 
 def read_learned(path: Path, extra: str) -> dict[str, Any]:

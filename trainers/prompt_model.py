@@ -1,5 +1,6 @@
 """What every method is: parameters, a forward pass, a loss, around a frozen CLIP."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ class PromptModel(nn.Module):
     released: dict[str, str] = {}
     #: What released checkpoints hold beside that and CLIP, and no one uses.
     released_unused: tuple[str, ...] = ()
+    #: What this model saves and released checkpoints lack: it stays as it was built.
+    released_without: tuple[str, ...] = ()
     #: What is drawn at random in a step, by its name in recordings of a release -> the method that draws it.
     draws: dict[str, str] = {}
 
@@ -70,22 +73,26 @@ class PromptModel(nn.Module):
         """To be called where something is learned for each class: a checkpoint of other classes is then refused."""
         self.about["classes"] = str(len(self.about["class_names"]))
 
-    def zeroshot_texts(self, templates: list[str], unit_each: bool = True) -> Tensor:
-        """(C, d) unit features of all classes' texts that nobody learns: those of the user, or else ``templates``.
+    def zeroshot_texts(
+        self, templates: list[str], unit_each: bool = True, unit_mean: bool = True, underscores: bool = False
+    ) -> Tensor:
+        """(C, d) features of all classes' texts that nobody learns: those of the user, or else ``templates``.
 
-        Over several texts of a class the mean of their features, scaled to unit norm.
+        Over several texts of a class the mean of their features.
 
         Args:
             unit_each: scale the feature of each of the method's templates to unit norm before the mean; those of the
-                user's texts are.
+                user's texts are, if their mean is.
+            unit_mean: then scale the mean to unit norm.
+            underscores: leave them in class names, which else are read with spaces.
 
         Raises:
             ValueError: the user gives no text of a class, or one that is longer than the text tower's context.
         """
         names, written = self.about["class_names"], self.written_texts
-        texts = written.of_classes(names, templates)
+        texts = written.of_classes(names, templates, underscores)
         written.check_lengths(self.clip, names, texts)
-        return mean_features(self.clip, texts, unit_each or bool(written.given))
+        return mean_features(self.clip, texts, unit_each or (unit_mean and bool(written.given)), unit_mean)
 
     def text_prompts(self) -> TextPrompts:
         """What enters the text tower: R prompts for each of C classes, as R roots and C branches (see TextPrompts)."""
@@ -194,10 +201,13 @@ class PromptModel(nn.Module):
         """Parameters that learn at rates of their own, each in one group; none, as here: all at OPTIM.LR."""
         return []
 
+    def take(self, state: Mapping[str, Any]) -> None:
+        """Take from a checkpoint, before its parameters, what decides sizes or what a release keeps beside them."""
+
     def released_names(self) -> dict[str, str]:
-        """Our name -> the release's, for each learnable parameter."""
+        """Our name -> the release's, for what is saved."""
         names = {}
-        for name, _ in self.named_parameters():
+        for name in self.state_dict():
             for ours, theirs in self.released.items():
                 if name == ours or name.startswith(f"{ours}."):
                     names[name] = theirs + name.removeprefix(ours)

@@ -41,17 +41,20 @@ class WrittenTexts:
         both = {written_texts.CLASS_TEXTS: self.texts, written_texts.TEMPLATES: self.templates}
         return [key for key, found in both.items() if found]
 
-    def of_classes(self, classnames: list[str], templates: list[str]) -> list[list[str]]:
+    def of_classes(
+        self, classnames: list[str], templates: list[str], underscores: bool = False
+    ) -> list[list[str]]:
         """The texts of each of C classes: those of the file, and the user's templates with its name.
 
-        Where the user gives neither, ``templates`` with its name.
+        Where the user gives neither, ``templates`` with its name, in which "_" is a space unless ``underscores``.
 
         Raises:
             ValueError: the file has no text of a class.
         """
         self.used = True
         chosen = self.templates if self.given else templates
-        filled = [[text.format(name.replace("_", " ")) for text in chosen] for name in classnames]
+        names = classnames if underscores else [name.replace("_", " ") for name in classnames]
+        filled = [[text.format(name) for text in chosen] for name in names]
         if not self.texts:
             return filled
         own = {written_texts.plain(name): texts for name, texts in self.texts.items()}
@@ -88,14 +91,22 @@ class WrittenTexts:
 
 
 @torch.no_grad()
-def mean_features(clip: CLIP, texts: list[list[str]], unit_each: bool = True) -> Tensor:
-    """(C, d) unit features of C classes: of each the mean over its texts, scaled to unit norm.
+def mean_features(
+    clip: CLIP, texts: list[list[str]], unit_each: bool = True, unit_mean: bool = True
+) -> Tensor:
+    """(C, d) features of C classes: of each the mean over its texts.
 
     Args:
         texts: of each class at least one.
         unit_each: scale the feature of every text to unit norm before the mean, as CLIP's authors do (notebook of the
             CLIP repository).
+        unit_mean: then scale the mean to unit norm.
     """
+    features = _features(clip, texts, unit_each)
+    return unit(features) if unit_mean else features
+
+
+def _features(clip: CLIP, texts: list[list[str]], unit_each: bool) -> Tensor:
     if len(texts) < data_parallel.count():
         return _encoded(clip, texts, unit_each)
     own = data_parallel.share(len(texts))
@@ -116,7 +127,7 @@ def _encoded(clip: CLIP, texts: list[list[str]], unit_each: bool) -> Tensor:
             if number == 0:
                 total = torch.zeros_like(feature)
             total.index_add_(0, rows.to(total.device), feature)
-        chunks.append(unit(total / counts[:, None].to(total)))
+        chunks.append(total / counts[:, None].to(total))
     return torch.cat(chunks)
 
 

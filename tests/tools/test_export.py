@@ -17,7 +17,7 @@ from tools.exporting import folder as folders
 from tools.exporting.graph import TOLERANCE
 from trainers.prompt_model import PromptModel
 
-MATRIX = ["CoOp", "KgCoOp", "ProGrad", "ZeroshotCLIP", "ZeroshotCLIP2"]
+MATRIX = ["CLAP", "CoOp", "KgCoOp", "ProGrad", "TaskRes", "ZeroshotCLIP", "ZeroshotCLIP2"]
 PAGE = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
 
 

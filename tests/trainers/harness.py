@@ -28,8 +28,8 @@ MINI_DEPTH = 4  #: blocks of the bundled model's towers
 
 
 def learns(name: str) -> bool:
-    """Whether the method trains anything; zero-shot ones evaluate only."""
-    return TRAINER_REGISTRY.get(name).precision is PromptTrainer.precision
+    """Whether the method has parameters; zero-shot ones evaluate only, Tip-Adapter keeps features."""
+    return TRAINER_REGISTRY.get(name).learns and name != "TipAdapter"
 
 
 LEARNERS = [name for name in METHODS if learns(name)]

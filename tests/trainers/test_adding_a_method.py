@@ -38,21 +38,21 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT, copy, ignore=left_out)
     files = re.findall(FILE, PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert [name for name, _ in files] == [
-        "trainers/taskres.py",
-        "configs/trainers/TaskRes/mini.yaml",
-        "configs/trainers/TaskRes/vit_b16.yaml",
+        "trainers/crossmodal.py",
+        "configs/trainers/CrossModal/mini.yaml",
+        "configs/trainers/CrossModal/vit_b16.yaml",
     ]
     for name, text in files:
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).write_text(text, encoding="utf-8")
     made = run(copy, "-m", "runs.key_list")
-    assert "TRAINER.TASKRES.ALPHA" in made.stdout, made.stderr
+    assert "TRAINER.CROSSMODAL.TEXT_WEIGHT" in made.stdout, made.stderr
     (copy / "docs" / "keys.md").write_text(made.stdout, encoding="utf-8")
     return copy
 
 
 def test_the_method_is_short(checkout: Path) -> None:
-    assert len((checkout / "trainers" / "taskres.py").read_text().splitlines()) <= 60
+    assert len((checkout / "trainers" / "crossmodal.py").read_text().splitlines()) <= 60
 
 
 def test_the_last_step_of_the_page_is_green(checkout: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_last_step_of_the_page_is_green(checkout: Path) -> None:
         assert lint.returncode == 0, lint.stdout
     tests = ["tests/trainers/test_configs.py", "tests/trainers/test_every_method.py", "tests/test_configs.py"]
     tested = run(
-        checkout, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "TaskRes", *tests
+        checkout, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "CrossModal", *tests
     )
     assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr
 
@@ -79,4 +79,4 @@ def accuracy(checkout: Path, trainer: str, *options: str) -> float:
 
 def test_example_learns(checkout: Path) -> None:
     zeroshot = accuracy(checkout, "ZeroshotCLIP", "--eval-only")
-    assert accuracy(checkout, "TaskRes") > zeroshot + 5
+    assert accuracy(checkout, "CrossModal") > zeroshot + 5

@@ -39,10 +39,17 @@ def _mmrl() -> tuple[Choice, ...]:
     )
 
 
+def _of_taskres(name: str, datasets: tuple[str, ...]) -> tuple[Choice, ...]:
+    """TaskRes has 200 epochs from 8 shots on."""
+    return (Choice(f"{name}_ep200", (), datasets, MANY), Choice(f"{name}_ep100", (), datasets))
+
+
 # Of a method's choices the first that fits counts. The data set is the one that is trained on.
 CHOICES: dict[str, tuple[Choice, ...]] = {
     "APLe": (Choice("vit_b16"),),  # ours: its authors have published none
     "CLIPLoRA": (Choice("vit_b16"),),
+    "CLAP": (Choice("rn50"),),
+    "CLIPAdapter": (Choice("rn50"),),  # ours: the release has no settings
     "CoCoOp": (Choice("vit_b16_c4_ep10_batch1_ctxv1"),),
     "CoOp": (
         Choice("vit_b16_ep50", ("fewshot",), IMAGENET),
@@ -89,6 +96,17 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("vit_b16_c2_ep20_batch4_4+4ctx"),
     ),
     "TCP": (Choice("vit_b16_ep25", (), ("imagenet", "sun397")), Choice("vit_b16")),
+    "TaskRes": (
+        *_of_taskres("rn50_imagenet", IMAGENET),
+        *_of_taskres("rn50_flowers", ("oxford_flowers",)),
+        *_of_taskres("rn50", ()),
+    ),
+    "TipAdapter": (Choice("rn50_imagenet", (), IMAGENET), Choice("rn50")),
+    "TipAdapterF": (
+        Choice("rn50_imagenet", (), IMAGENET),
+        Choice("rn50_ep100", (), ("eurosat",)),
+        Choice("rn50"),
+    ),
     "VPT": (Choice("vit_b16_c2_ep5_batch4_4"),),
     "ZeroshotCLIP": (Choice("vit_b16"),),
     "ZeroshotCLIP2": (Choice("vit_b16"),),
