@@ -1,4 +1,4 @@
-"""Token transport: time, memory and problems per second of four implementations, side by side in one run.
+"""Token transport: time, memory and problems per second of implementations, side by side in one run.
 
     python benchmarks/transport.py                              # training sizes on the CPU
     python benchmarks/transport.py --busy                       # likewise, while another process computes
@@ -6,7 +6,9 @@
     python benchmarks/transport.py --device cuda --dtype bfloat16 --evaluation --sweep --classes 1000
 
   loop     image by image and class by class, asking after every Sinkhorn iteration, as released code does
-  pot      POT's batched solver on the cost matrices (its own stopping rule)
+  batched  all problems at once in torch, asking after every iteration; its step compiled (torch.compile)
+  pot      POT's batched solver on the cost matrices, its gradient detached (all stop together, by its own rule)
+  square   a doubly stochastic kernel with a fixed number of iterations (on a GPU, sets of equal size up to 16)
   plain    alignment's plain solver
   fused    alignment's fused solver (on a GPU); captured: the same as a replayed CUDA graph
   product  the similarities of all tokens alone, one matrix product: what the solvers are measured against
@@ -73,6 +75,42 @@ def pot(x: Tensor, y: Tensor) -> Tensor:
     cost = 1 - torch.einsum("bmpd,cnld->bcmnpl", x, y).reshape(-1, P, L)
     plan = solve_batch(cost.detach(), EPS, max_iter=MAX_ITER, tol=TOL, method="sinkhorn", grad="detach").plan
     return (plan * cost).sum((1, 2)).view(B, C, M, N)
+
+
+def batched(x: Tensor, y: Tensor) -> Tensor:
+    """All problems in one tensor; one that has stopped keeps its scalings."""
+    (B, M, P, _), (C, N, L, _) = x.shape, y.shape
+    cost = 1 - torch.einsum("bmpd,cnld->bcmnpl", x, y).reshape(-1, P, L).float()
+    step = _compiled_step()
+    with torch.no_grad():
+        kernel = torch.exp(-cost / EPS)
+        r, col = cost.new_ones(len(cost), P, 1), cost.new_ones(len(cost), 1, L)
+        running = torch.ones(len(cost), 1, 1, dtype=torch.bool, device=cost.device)
+        for _ in range(MAX_ITER):
+            r, col, running = step(kernel, r, col, running)
+            if not running.any():
+                break
+        plan = r * kernel * col
+    return (plan * cost).sum((1, 2)).view(B, C, M, N)
+
+
+@functools.cache
+def _compiled_step() -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def step(kernel: Tensor, r: Tensor, col: Tensor, running: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        new_r = 1 / kernel.shape[1] / (kernel * col).sum(2, keepdim=True)
+        new_col = 1 / kernel.shape[2] / (kernel * new_r).sum(1, keepdim=True)
+        still = running & ((new_r - r).abs().mean(1, keepdim=True) >= TOL)
+        return torch.where(running, new_r, r), torch.where(running, new_col, col), still
+
+    return torch.compile(step, dynamic=True)
+
+
+def square(x: Tensor, y: Tensor) -> Tensor:
+    from benchmarks.square_kernel import square_plans
+
+    (B, M, P, _), (C, N, L, _) = x.shape, y.shape
+    cost = 1 - torch.einsum("bmpd,cnld->bcmnpl", x, y).reshape(-1, P, L).float()
+    return (square_plans(cost.detach(), EPS) * cost).sum((1, 2)).view(B, C, M, N)
 
 
 def ours(x: Tensor, y: Tensor, implementation: str, memory: int) -> Tensor:
@@ -185,7 +223,9 @@ def run(
     if images * classes <= options.loop_most:
         methods["loop"] = loop
     if 4 * 4 * cells <= options.pot_most * 2**30:
-        methods["pot"] = pot
+        methods |= {"batched": batched, "pot": pot}
+    if device == "cuda" and options.image_tokens == options.text_tokens <= 16:
+        methods["square"] = square
     record: dict[str, Any] = {"images": images, "classes": classes, "problems": problems}
     costs = 4 * cells / 2**20
     print(
@@ -249,7 +289,9 @@ def main() -> None:
     parser.add_argument(
         "--loop-most", type=int, default=2000, help="most image-class pairs that the loop gets"
     )
-    parser.add_argument("--pot-most", type=float, default=8, help="most GB that POT gets")
+    parser.add_argument(
+        "--pot-most", type=float, default=8, help="most GB that POT and the batched torch get"
+    )
     parser.add_argument(
         "--evaluation", action="store_true", help="evaluation sizes instead of training sizes"
     )

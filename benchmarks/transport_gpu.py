@@ -65,7 +65,9 @@ def in_graph(f: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def prompt_level(repeat: int) -> Iterator[dict[str, Any]]:
-    """Times of the plans of dense costs: plain, fused, and fused in a captured graph."""
+    """Times of the plans of dense costs: plain, fused, fused in a captured graph, and the commodity kernel's."""
+    from benchmarks import square_kernel
+
     for B, C, M, N, stop in PROMPT_LEVELS:
         cost = torch.rand(B, C, M, N, device="cuda")
         calls = {
@@ -75,9 +77,13 @@ def prompt_level(repeat: int) -> Iterator[dict[str, Any]]:
         record: dict[str, Any] = {"images": B, "classes": C, "sizes": [M, N], "stop": stop}
         record |= {name: milliseconds(f, repeat) for name, f in calls.items()}
         record["captured"] = milliseconds(in_graph(calls["fused"]), repeat)
+        if square_kernel.fits(M, N):
+            flat = cost.view(-1, M, N)
+            record["square"] = milliseconds(functools.partial(square_kernel.square_plans, flat, 0.1), repeat)
         print(
             f"{B:4} images x {C:4} classes, {M:3} x {N:2}, {stop:8}: plain {record['plain']:8.3f} ms  "
-            f"fused {record['fused']:8.3f}  captured {record['captured']:8.3f}",
+            f"fused {record['fused']:8.3f}  captured {record['captured']:8.3f}"
+            + (f"  square {record['square']:8.3f}" if "square" in record else ""),
             flush=True,
         )
         yield record

@@ -119,8 +119,21 @@ def explain_one(run: TrainedRun, path: Path, k: int) -> Explanation:
         )
     explanation = explain(run.model, picture, run.prepare, run.classnames, k, path.name)
     best = explanation.candidates[0]
-    print(f"{path}: {best.name.replace('_', ' ')} ({best.probability:.2%})")
+    print(f"{path}: {best.name.replace('_', ' ')} ({best.probability:.2%}){_strongest(explanation)}")
     return explanation
+
+
+def _strongest(explanation: Explanation) -> str:
+    """What of the best class is matched most with what."""
+    found = explanation.candidates[0].strongest
+    if found is None:
+        return ""
+    word, token, times = found
+    rows, columns = explanation.grid
+    where = f"row {token // columns + 1}, column {token % columns + 1}"
+    if token >= rows * columns:
+        where = f"visual prompt token {token - rows * columns + 1}"
+    return f"; most mass between “{word}” and {where}, {times:.1f} times that of the uniform plan"
 
 
 def write(folder: Path, run: TrainedRun, explanations: list[Explanation], names: list[str]) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alignment import prompt_plan, token_plan, token_transport
+from alignment import Matches, prompt_plan, token_matches, token_plan, token_transport
 
 
 class Matching(NamedTuple):
@@ -21,6 +21,8 @@ class Matching(NamedTuple):
     #: (B, C) logits had all prompts been matched with all alike, the token plans as they are.
     uniform_prompts: Tensor | None
     uniform: Tensor  #: (B, C) logits had all plans, of both levels, been uniform
+    #: (B, K, M, N, 1) the image token and the text token that share most mass, of the plans of ``tokens``
+    strongest: Matches | None = None
 
 
 @torch.no_grad()
@@ -55,7 +57,7 @@ def hierarchical_matching(
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
         cosine = torch.einsum("bmd,cnd->bcmn", x, y)
         cost = uniform_cost = 1 - cosine
-        tokens = None
+        tokens = strongest = None
         if image_tokens is not None and text_tokens is not None:
             if normalize:
                 image_tokens = F.normalize(image_tokens.float(), dim=-1)
@@ -67,6 +69,7 @@ def hierarchical_matching(
             cost = cost + beta * level
             lengths = None if text_lengths is None else text_lengths[classes.to(text_lengths.device)]
             tokens = token_plan(image_tokens, text_tokens[classes], lengths, **solver)
+            strongest = token_matches(image_tokens, text_tokens[classes], lengths, k=1, **solver)
         plan = prompt_plan(cost, **solver)
         # The release scores the cosines of the prompts alone, whatever cost has made the plan.
         worth, uniform_worth = (1 - cost, 1 - uniform_cost) if paper else (cosine, cosine)
@@ -76,6 +79,7 @@ def hierarchical_matching(
             scale * (plan * worth).sum((-2, -1)),
             scale * worth.mean((-2, -1)),
             scale * uniform_worth.mean((-2, -1)),
+            strongest,
         )
 
 

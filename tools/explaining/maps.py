@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trainers.matching import Matching
 from trainers.prompt_model import PromptModel
 
 SIDE = 448  #: pixels of the longer edge of a picture that is shown, at most
@@ -44,6 +45,8 @@ class Candidate:
         plan: (M, N) mass between the prompts, or None.
         distance: of that plan from the uniform one.
         pairs: M lists of N pairs.
+        strongest: of all pairs' plans the word and the image token that share most mass, and how many times that of the
+            uniform plan; None where no tokens are matched with tokens.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Candidate:
     plan: np.ndarray | None
     distance: float | None
     pairs: list[list[Pair]]
+    strongest: tuple[str, int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def explain(
                 None if plan is None else plan.cpu().numpy(),
                 None if plan is None else distance(plan),
                 pairs,
+                None if matching is None else _strongest(matching, place, pairs),
             )
         )
     uniform_best = None
@@ -161,6 +166,16 @@ def _pairs(plans: Tensor, words: list[list[str]]) -> list[list[Pair]]:
             row.append(Pair(names, plan.numpy(), distance(plan)))
         rows.append(row)
     return rows
+
+
+def _strongest(matching: Matching, place: int, pairs: list[list[Pair]]) -> tuple[str, int, float] | None:
+    """Of the class that stands at ``place`` of those whose token plans were wanted."""
+    if matching.strongest is None:
+        return None
+    mass, image_token, text_token = (part[0, place, ..., 0].cpu() for part in matching.strongest)
+    relative = mass * torch.tensor([[pair.values.size for pair in row] for row in pairs])  # (M, N)
+    m, n = divmod(int(relative.argmax()), relative.shape[1])
+    return pairs[m][n].words[int(text_token[m, n])], int(image_token[m, n]), float(relative[m, n])
 
 
 def _score(logits: Tensor | None, label: int) -> tuple[float, float] | None:

@@ -40,6 +40,15 @@ def test_every_method_is_explained_with_its_own_logits(method, tmp_path, picture
     assert explanation.matched == (method in ("MMTPA", "PLOT"))
     for one in explanation.candidates:
         assert (one.uniform is not None) == explanation.matched
+        assert (one.strongest is not None) == (method == "MMTPA")
+        if one.strongest is not None:  # found without the plans, there as in them
+            word, token, times = one.strongest
+            all_pairs = functools.reduce(operator.iadd, one.pairs, [])
+            assert times == pytest.approx(max(relative_mass(pair).max() for pair in all_pairs), rel=1e-4)
+            at = [
+                relative_mass(pair)[token, pair.words.index(word)] for pair in all_pairs if word in pair.words
+            ]
+            assert max(at) == pytest.approx(times, rel=1e-4)
         for pair in functools.reduce(operator.iadd, one.pairs, []):
             assert pair.values.shape == (16 + explanation.prompts, len(pair.words))
             if explanation.matched:
