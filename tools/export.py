@@ -32,8 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     folder.check(args.output, args.force)
     if args.to == "open_clip":
         raise ValueError(
-            "--to open_clip: no method here changes CLIP's weights, so the state dict would be that of the backbone: "
-            "--to safetensors or --to onnx exports what is learned"
+            "--to open_clip: CLIPLoRA alone changes CLIP's weights, and writing these is not done yet; of others the "
+            "state dict would be that of the backbone: --to safetensors or --to onnx exports what is learned"
         )
 
     from runs.trained import load_run

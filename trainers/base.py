@@ -356,7 +356,7 @@ class PromptTrainer(TrainerX):
     @property
     def logit_scale(self) -> float:
         """What the logits are multiples of: divided by it they are cosines, or a transport's similarities."""
-        return self.model.clip.logit_scale.exp().item()
+        return self.model.inverse_temperature().item()
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Images and labels; ``model_inference``, which gets the images alone, keeps the labels' own logits, too."""

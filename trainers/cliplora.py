@@ -22,9 +22,9 @@ from foundation.keys import Allowed, Key, at_least, between, one_of
 
 from .base import PREC, PromptTrainer
 from .fixed_texts import FixedTextModel, FixedTexts
-from .unit import unit
 
-TEMPLATE, SCALE = "a photo of a {}.", 100.0
+TEMPLATE = "a photo of a {}."
+SCALE = 100.0  #: a constant, not CLIP's own
 ENCODERS = {"both": ("vision", "text"), "vision": ("vision",), "text": ("text",)}
 #: Matrices -> their names in the release.
 MATRICES = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "proj"}
@@ -104,10 +104,8 @@ class CLIPLoRAModel(FixedTextModel):
     def encode_texts(self) -> Tensor:
         return super().encode_texts() if "text" in self.towers else self.of_classes(self.frozen_texts)
 
-    def scaled_cosines(self, images: Tensor, texts: Tensor) -> Tensor:
-        """With the release's constant in place of CLIP's temperature."""
-        with torch.autocast(images.device.type, enabled=False):
-            return SCALE * unit(images) @ unit(texts).t()
+    def inverse_temperature(self) -> Tensor:
+        return torch.full_like(self.clip.logit_scale, SCALE)
 
 
 @TRAINER_REGISTRY.register()

@@ -153,10 +153,13 @@ class MMRLModel(FixedTextModel):
             rep = added[:, 0].float().mean(dim=1) @ self.rep_projection()
         return Features(summary[:, 0], rep)
 
+    def inverse_temperature(self) -> Tensor:
+        return torch.full_like(self.clip.logit_scale, SCALE)
+
     def parts(self, images: Features, texts: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, C) of the class feature and of the representation feature."""
         with torch.autocast(texts.device.type, enabled=False):
-            texts = SCALE * unit(texts).t()
+            texts = self.inverse_temperature() * unit(texts).t()
             return unit(images.summary) @ texts, unit(images.rep) @ texts
 
     def score(self, images: Features, texts: Tensor) -> Tensor:

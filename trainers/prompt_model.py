@@ -186,8 +186,12 @@ class PromptModel(nn.Module):
         local = unit(self.local_features(images))
         return torch.einsum("bmpd,cd->bcp", local, unit(texts)) / local.shape[1]
 
+    def inverse_temperature(self) -> Tensor:
+        """What cosines are multiplied with: CLIP's own, exp(logit_scale), unless a method has another."""
+        return self.clip.logit_scale.exp()
+
     def scaled_cosines(self, images: Tensor, texts: Tensor) -> Tensor:
-        """CLIP's logits: exp(logit_scale) times cosines, in fp32 under autocast too.
+        """CLIP's logits: ``inverse_temperature`` times cosines, in fp32 under autocast too.
 
         Args:
             images: features (B, d).
@@ -195,7 +199,7 @@ class PromptModel(nn.Module):
         """
         pairs = "bd,cd->bc" if texts.dim() == 2 else "bd,cbd->bc"
         with torch.autocast(images.device.type, enabled=False):
-            return self.clip.logit_scale.exp() * torch.einsum(pairs, unit(images), unit(texts))
+            return self.inverse_temperature() * torch.einsum(pairs, unit(images), unit(texts))
 
     def groups(self) -> list[Group]:
         """Parameters that learn at rates of their own, each in one group; none, as here: all at OPTIM.LR."""

@@ -8,8 +8,9 @@ if not torch.cuda.is_available():
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clip import CLIP, TextPrompts
+from clip import CLIP, Changes, TextPrompts, Tokens
 from tests.clip import tiny
+from tests.clip.test_changes import W_T, draw, entering, every_kind
 from tests.clip.test_text_tower import FORESTS, assert_close, both_forms, make_prompts, with_deep
 
 FUSED = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION]
@@ -29,3 +30,19 @@ def test_both_arrangements_give_the_same(name, precision):
         towers.text(prompts, with_deep(deep))
     for packed, groves in zip(*both_forms(towers, prompts, deep)):
         assert_close(groves.float(), packed.float(), ERROR[precision])
+
+
+@pytest.mark.parametrize("precision", ERROR)
+def test_changed_towers_give_the_same_in_both_arrangements(precision):
+    """Tokens that are inserted, then some that differ by class, and changes of all kinds of weights."""
+    towers, layout = CLIP(tiny.model(tiny.state_dict()), "tiny", precision).cuda(), FORESTS["ends"]
+    own = Tokens(2, draw(len(layout.branches), 1, 2, W_T, seed=9), offset=1)
+    changes = Changes(tokens=(*entering((1, 2, W_T), 1, 0.3), own), weights=every_kind(W_T, ["ln_final"]))
+    root, branch, *tensors = (t.detach().cuda() for t in (*make_prompts(layout, W_T), *changes.tensors()))
+    there = iter(tensors)
+    changes, results = changes.map(lambda _: next(there).requires_grad_()), []
+    for towers.text.packed in (True, False):
+        summary = towers.text(TextPrompts(root, branch, layout), changes).summary.float()
+        results.append([summary, *torch.autograd.grad(summary.square().mean(), changes.tensors())])
+    for packed, groves in zip(*results):
+        assert_close(groves.float(), packed.float(), 3 * ERROR[precision])

@@ -17,7 +17,7 @@ from tools.exporting import folder as folders
 from tools.exporting.graph import TOLERANCE
 from trainers.prompt_model import PromptModel
 
-MATRIX = ["CLAP", "CoOp", "KgCoOp", "ProGrad", "TaskRes", "ZeroshotCLIP", "ZeroshotCLIP2"]
+MATRIX = ["CLAP", "CoOp", "KgCoOp", "ProGrad", "TCP", "TaskRes", "ZeroshotCLIP", "ZeroshotCLIP2"]
 PAGE = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
 
 
@@ -203,7 +203,7 @@ def test_damaged_weights_are_refused(export):
 
 def test_no_method_changes_clips_weights(export):
     ended, folder = export("CoOp", "open_clip")
-    ended.assert_wrong_input("no method here changes CLIP's weights", "--to safetensors or --to onnx")
+    ended.assert_wrong_input("CLIPLoRA alone changes CLIP's weights", "--to safetensors or --to onnx")
     assert not folder.exists()
 
 

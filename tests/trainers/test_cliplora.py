@@ -109,4 +109,5 @@ def test_training_with_dropout_learns(make):
     trainer.batch_idx, trainer.num_batches = 0, 3
     first, second = (float(trainer.forward_backward(batch)["loss"]) for _ in range(2))
     assert first != second
+    assert trainer.logit_scale == 100
     assert any(not torch.equal(value, before[name]) for name, value in learned(trainer).items())

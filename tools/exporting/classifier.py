@@ -46,7 +46,7 @@ def write(run: TrainedRun, folder: Path) -> str:
     }
     with torch.no_grad():
         texts = unit(run.model.encode_texts()).cpu().contiguous()
-        scale = run.model.clip.logit_scale.exp().float().cpu()
+        scale = run.model.inverse_temperature().float().cpu()
     (folder / TEXTS).write_bytes(save({"texts": texts, "logit_scale": scale.clone()}))
     (folder / ABOUT).write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
     return f"{len(texts)} class texts of {texts.shape[1]} numbers each"
