@@ -17,6 +17,11 @@ DISCLOSURES = {
 OLDER = {"APLe": ("reconstruction",)}
 
 
+def learns(record: dict[str, Any]) -> bool:
+    """Whether training images decide what a record's run has tested; older records say how many parameters it had."""
+    return bool(record.get("learns", record["trainable_parameters"]))
+
+
 def disclosures_of(record: dict[str, Any]) -> set[str]:
     """The names that a run's record carries."""
     return set(record.get("disclosures", OLDER.get(record["trainer"], ())))

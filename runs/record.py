@@ -121,11 +121,6 @@ def make_record(
     }
 
 
-def learns(record: dict[str, Any]) -> bool:
-    """Whether training images decide what the record's run has tested."""
-    return bool(record.get("learns", record["trainable_parameters"]))
-
-
 def write_record(record: dict[str, Any], folder: str | Path) -> Path:
     """Write `record` to `folder`/result.json, whole or not at all."""
     path = Path(folder) / FILE_NAME

@@ -145,6 +145,8 @@ class PromptTrainer(TrainerX):
             )
         class_chunk(cfg)
         self.max_epoch = optimisers.epochs(cfg, self.train_loader_x)
+        if self.max_epoch != cfg.OPTIM.MAX_EPOCH:
+            print(f"OPTIM.STEPS_PER_SHOT: {self.max_epoch} epochs, whatever OPTIM.MAX_EPOCH says")
         self.class_sample = self._class_sample()
         classes = self.classes()
         check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)

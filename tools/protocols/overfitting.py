@@ -45,14 +45,21 @@ def overfitting(cell: Cell) -> list[Run]:
 
 
 def max_epoch(cell: Cell) -> int:
-    """How many epochs a method trains: of the user's settings, or else of its config."""
-    given = dict(zip(cell.settings[::2], cell.settings[1::2])).get("OPTIM.MAX_EPOCH")
-    if given is not None:
-        return int(given)
-    epochs = shipped.settings(cell.trainer, cell.config).get("OPTIM", {}).get("MAX_EPOCH")
+    """How many epochs a method trains: of the user's settings, or else of its config.
+
+    ValueError where it trains none, or as many as the data set makes of its steps.
+    """
+    optim = {f"OPTIM.{k}": v for k, v in shipped.settings(cell.trainer, cell.config).get("OPTIM", {}).items()}
+    optim |= dict(zip(cell.settings[::2], cell.settings[1::2]))
+    if steps := int(optim.get("OPTIM.STEPS_PER_SHOT", 0)):
+        raise ValueError(
+            f"{cell.trainer}/{cell.config} trains {steps} steps for each shot (OPTIM.STEPS_PER_SHOT), overfitting "
+            "needs epochs: --opts OPTIM.STEPS_PER_SHOT 0 OPTIM.MAX_EPOCH NUMBER"
+        )
+    epochs = optim.get("OPTIM.MAX_EPOCH")
     if epochs is None:
         raise ValueError(f"{cell.trainer}/{cell.config} has no OPTIM.MAX_EPOCH: nothing is trained")
-    return epochs
+    return int(epochs)
 
 
 def place(tested: Tested) -> Place | None:

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foundation.disclosures import disclosures_of
-from runs.record import learns
+from foundation.disclosures import disclosures_of, learns
 
 
 @dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runs.record import learns
+from foundation.disclosures import learns
 from tools.launching.state import setting
 
 

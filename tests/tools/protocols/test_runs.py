@@ -85,6 +85,14 @@ def test_a_setting_that_says_what_the_step_says_is_not():
     assert fewshot(cell(settings=("DATASET.SUBSAMPLE_CLASSES", "base")))  # few-shot does not set it
 
 
+def test_a_method_that_counts_steps_has_no_overfitting_curve_unless_it_is_given_epochs():
+    of_steps = {"trainer": "CLIPLoRA"}
+    with pytest.raises(ValueError, match=r"CLIPLoRA/vit_b16 trains 500 steps for each shot") as error:
+        overfitting(cell(**of_steps))
+    assert "\n" not in str(error.value)
+    assert max_epoch(cell(settings=("OPTIM.STEPS_PER_SHOT", "0", "OPTIM.MAX_EPOCH", "7"), **of_steps)) == 7
+
+
 def test_checkpoints_of_an_overfitting_curve_are_kept():
     with pytest.raises(ValueError, match=r"TRAIN\.CHECKPOINT_FREQ 7: overfitting sets it to 20"):
         overfitting(cell(settings=("TRAIN.CHECKPOINT_FREQ", "7")))
