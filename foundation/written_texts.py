@@ -16,6 +16,8 @@ from .keys.of_all_runs import ALL_RUNS
 from .template import check_template, is_template
 from .text import read_json, read_text
 
+#: The file that a run and a published folder keep them in.
+KEPT = "class_texts.json"
 CLASS_TEXTS = "DATASET.CLASS_TEXTS"
 TEMPLATES = "DATASET.TEMPLATES"
 

@@ -8,9 +8,8 @@ from foundation import identity, written_texts
 from foundation.atomic import atomic_write
 from foundation.errors import MissingFile, WrongInput
 from foundation.written_texts import CLASS_TEXTS
-from trainers.learned_folder import TEXTS
 
-FILE_NAME = TEXTS
+FILE_NAME = written_texts.KEPT
 
 
 def keep(texts: dict[str, list[str]], folder: Path) -> None:

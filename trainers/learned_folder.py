@@ -15,12 +15,13 @@ from safetensors.torch import save
 
 from clip.load import is_reachable
 from foundation.errors import WrongInput
+from foundation.written_texts import KEPT
 
 from .prompt_model import PromptModel
 
 HUB = "hf-hub:"
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
-TEXTS = "class_texts.json"  #: where the user has given some that the method scores with
+TEXTS = KEPT  #: where the user has given some that the method scores with
 ABOUT = "about"  #: of the file's metadata: what PromptModel.about says, as JSON
 
 
