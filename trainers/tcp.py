@@ -102,7 +102,8 @@ class TCP(PromptTrainer):
     keys = {
         "VARIANT": Key("paper", "release: a block later, and W is 8", one_of("paper", "release")),
         "CLASS_DEPTH": Key(8, "the text block that the classes' own tokens enter, see VARIANT", at_least(0)),
-        "N_CTX": Key(4, "n, tokens of the context, and of each class", at_least(1)),
+        # The section is CoOp's, and so is the default; the configs here say 4.
+        "N_CTX": Key(16, "n, tokens of the context, and of each class", at_least(1)),
         "CTX_INIT": Key("", "initial words, True for a photo of a; they decide the number of tokens"),
         "PREC": PREC,
         "W": Key(8.0, "weight of the distance to zero-shot CLIP", at_least(0)),

@@ -126,6 +126,16 @@ def test_settings_of_another_method_are_named():
     assert not_read(with_pairs(*given, trainer="MMTPA")) == {"TRAINER.COOP.N_CTX": 4}
 
 
+def test_methods_of_one_section_have_the_same_defaults():
+    """Else the one that is registered last would decide what the others do."""
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    declared = dict(leaves(cfg))
+    for method in METHODS:
+        defaults = {name: key.default for name, key in declared_keys(method).items()}
+        assert {name: declared[name] for name in defaults} == defaults
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_defaults_are_allowed(method):
     cfg = get_cfg_default()
