@@ -12,6 +12,7 @@ from typing import Any
 
 from foundation import written_texts
 from foundation.errors import WrongInput
+from foundation.keys import older
 from foundation.keys.of_all_runs import ALL_RUNS
 
 #: How a run is started: of no interest once it is done.
@@ -72,13 +73,16 @@ def differences(
     """Where two configs, nested or flat, differ, as `KEY: then -> now`, the most telling first.
 
     A key that only one of them has does not count: a later version of a program declares more keys. Of a key of all
-    runs it is known what was done without it: what its default says. The data root counts where it decides which images
-    there are, and it and the file of class texts count however they are written.
+    runs it is known what was done without it, what its default says, and so it is of those in foundation/keys/older.py.
+    The data root counts where it decides which images there are, and it and the file of class texts count however they
+    are written.
 
     Args:
         of_a_batch: the method scores the images of a batch together, see `scores_batches`.
     """
     before, after = flat(then), flat(now)
+    before |= older.missing(before)
+    after |= older.missing(after)
     for key in before.keys() ^ after.keys():
         if key in ALL_RUNS:
             before.setdefault(key, ALL_RUNS[key].default)

@@ -19,11 +19,12 @@ from dassl.optim.lr_scheduler import AVAI_SCHEDS
 from dassl.optim.optimizer import AVAI_OPTIMS
 from foundation import identity, written_texts
 from foundation.errors import MissingFile
-from foundation.keys import Key, check, declare, each, one_of, value
+from foundation.keys import Key, check, declare, each, older, one_of, value
 from foundation.keys.of_all_runs import ALL_RUNS
 from foundation.keys.of_dassl import DASSL
 from runs import DASSL as DASSL_PATH
 from runs import unfinished
+from runs.model_dir import named_model
 from runs.settings import leaves, merge_file, merge_one, merge_pairs, nearest
 
 
@@ -40,11 +41,14 @@ def extend_cfg(cfg: CfgNode) -> None:
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command line; ValueError for a setting of unknown name or wrong type.
 
-    With --resume, that of the run in the folder, and in that folder, where nothing else is given.
+    With --resume, that of the run in the folder, and in that folder, where nothing else is given. What an older run has
+    no key for is, with --model-dir, done as that run did it, where nothing else is given.
     """
     cfg = get_cfg_default()
     extend_cfg(cfg)
     stored = _resumed(cfg, args.resume) if args.resume else False
+    if model_dir := getattr(args, "model_dir", ""):
+        _take(cfg, older.missing(_settings_in(Path(named_model(model_dir, args.load_epoch).run))))
     for file in (args.dataset_config_file, args.config_file):
         if file:
             merge_file(cfg, file)
@@ -65,12 +69,21 @@ def _resumed(cfg: CfgNode, folder: str) -> bool:
     if not Path(folder).is_dir():
         raise MissingFile(f"--resume {folder}: there is no such folder")
     cfg.OUTPUT_DIR = folder
-    settings = unfinished.settings_in(Path(folder))
+    settings = _settings_in(Path(folder))
+    _take(cfg, settings | older.missing(settings))
+    return bool(settings)
+
+
+def _settings_in(folder: Path) -> dict[str, Any]:
+    """Those of the run in a folder by their whole names, none where nothing there says them."""
+    return identity.flat((unfinished.settings_in(folder) if folder.is_dir() else None) or {})
+
+
+def _take(cfg: CfgNode, settings: dict[str, Any]) -> None:
     known = identity.flat(cfg).keys() - identity.START
-    for key, kept in identity.flat(settings or {}).items():
+    for key, kept in settings.items():
         if key in known:
             cfg.merge_from_list([key, repr(kept) if isinstance(kept, str) else kept])
-    return settings is not None
 
 
 def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:

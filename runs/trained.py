@@ -21,6 +21,8 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
+from foundation import identity
+from foundation.keys import older
 from runs import ROOT, class_texts
 from runs.folder import can_continue
 from runs.prediction import TrainedRun
@@ -67,7 +69,7 @@ def load_run(
     folder = local_folder(str(folder))
     record = _read(folder)
     method = _method(record, folder)
-    cfg = _settings(record, folder, method)
+    cfg = _settings(record, folder)
     model_dir = _model_dir(record, folder)
     for key, value in (NOT_USED | ({"MODEL.INIT_WEIGHTS": ""} if model_dir else {})).items():
         _set(cfg, key, value)
@@ -148,15 +150,14 @@ def _method(record: dict[str, Any], folder: Path) -> type[PromptTrainer]:
     return method
 
 
-def _settings(record: dict[str, Any], folder: Path, method: Any) -> CfgNode:
+def _settings(record: dict[str, Any], folder: Path) -> CfgNode:
     """The recorded settings; keys that are unknown here belong to another version, which had what they say, and those
     that the method has got since have what it did before.
     """
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    for name, key in getattr(method, "declared_keys", dict)().items():
-        if key.before is not None:
-            _set(cfg, name, key.before)
+    for name, value in older.missing(identity.flat(record["config"])).items():
+        _set(cfg, name, value)
     _merge(cfg, record["config"], folder, "")
     return cfg
 

@@ -149,7 +149,6 @@ class MMTPA(PromptTrainer):
             "tokens of a text prompt up to its own end of text, or that of the class's first prompt; '': own in the "
             "paper variant, first in the release's",
             one_of(*TEXT_ENDS),
-            before="first",
         ),
     }
     released_as = {"MMP": Release("MMP", settings={"VARIANT": "release"}, only={"USECT": False})}

@@ -33,14 +33,12 @@ class Key:
         what: one line of what it is.
         allowed: None for any value of the type.
         is_path: a file or folder, in which ``~`` stands for the home folder.
-        before: the value with which runs were made before there was the key, where that is not the default.
     """
 
     default: Any
     what: str
     allowed: Allowed | None = None
     is_path: bool = False
-    before: Any = None
 
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError, with the name, the value and what is allowed, where ``value`` is of another kind."""

@@ -55,6 +55,21 @@ def test_these_are_others(key, value, said):
     assert differences(CONFIG, changed(key, value)) == [said]
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "said"),
+    [
+        ("MMTPA", {"VARIANT": "paper"}, ["TRAINER.MMTPA.TEXT_END: first -> own"]),
+        ("MMTPA", {"VARIANT": "paper", "HIERARCHICAL": False}, []),
+        ("MMTPA", {"VARIANT": "release"}, []),
+        ("CoOp", {"VARIANT": "paper"}, []),
+    ],
+)
+def test_what_older_runs_did_without_a_key_counts_where_it_was_another_thing(method, settings, said):
+    then = {"TRAINER": {"NAME": method, "MMTPA": settings}}
+    now = {"TRAINER": {"NAME": method, "MMTPA": settings | {"TEXT_END": "own"}}}
+    assert differences(then, now) == said
+
+
 def test_what_a_person_wants_to_hear_comes_first():
     other = {"DATASET": {"NAME": "Shapes"}, "A": 2, "SEED": 2, "TRAINER": {"NAME": "MaPLe"}}
     then = {"DATASET": {"NAME": "DTD"}, "A": 1, "SEED": 1, "TRAINER": {"NAME": "CoOp"}}

@@ -1,6 +1,7 @@
 """A run is used without its data set, and says what its evaluation says."""
 
 import functools
+import json
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -12,9 +13,10 @@ from PIL import Image
 import clip
 from runs import trained
 from runs.record import read_record, write_record
+from runs.schema import setup_cfg
 from runs.trained import load_run
 from tests.trainers.harness import METHODS, build, evaluate, finish, make_cfg
-from trainers.mmtpa import MMTPA
+from train import make_parser
 
 BASE = ["zero", "one", "two", "three", "four"]
 
@@ -231,8 +233,24 @@ def run_with_larger_input(run):
 
 def test_older_records_that_lack_a_key_mean_what_was_done_then():
     """Of a key whose default is another: text tokens ended with the class's first prompt."""
-    settings = trained._settings({"config": {"TRAINER": {"MMTPA": {"EPS": 0.2}}}}, Path("run"), MMTPA)
+    older = {"config": {"TRAINER": {"NAME": "MMTPA", "MMTPA": {"EPS": 0.2}}}}
+    settings = trained._settings(older, Path("run"))
     assert settings.TRAINER.MMTPA.TEXT_END == "first"
     assert settings.TRAINER.MMTPA.EPS == 0.2
-    newer = {"config": {"TRAINER": {"MMTPA": {"TEXT_END": ""}}}}
-    assert trained._settings(newer, Path("run"), MMTPA).TRAINER.MMTPA.TEXT_END == ""
+    newer = {"config": {"TRAINER": {"NAME": "MMTPA", "MMTPA": {"TEXT_END": ""}}}}
+    assert trained._settings(newer, Path("run")).TRAINER.MMTPA.TEXT_END == ""
+
+
+def test_an_older_run_is_tested_and_continued_as_it_was_begun(tmp_path):
+    """By train.py, too, unless the command says otherwise."""
+    settings = {"TRAINER": {"NAME": "MMTPA", "MMTPA": {"VARIANT": "paper"}}}
+    (tmp_path / "run.json").write_text(json.dumps({"config": settings, "inputs": {}}))
+    parser = make_parser()
+
+    def text_end(*words):
+        return setup_cfg(parser.parse_args(list(map(str, words)))).TRAINER.MMTPA.TEXT_END
+
+    assert text_end("--resume", tmp_path) == "first"
+    assert text_end("--eval-only", "--model-dir", tmp_path) == "first"
+    assert text_end("--eval-only", "--model-dir", tmp_path, "TRAINER.MMTPA.TEXT_END", "own") == "own"
+    assert text_end("--output-dir", tmp_path) == ""
