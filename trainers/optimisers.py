@@ -70,13 +70,21 @@ def schedule(cfg: CfgNode, optimizer: Optimizer, ends: Sequence[int], batches: i
             raise ValueError(
                 f"OPTIM.LR_FLOOR is {floor}, only OPTIM.LR_STEPS True ends there: choose it, or 0"
             )
-        return build_lr_scheduler(optimizer, optim)
+        return build_lr_scheduler(optimizer, _of_epochs(optim, ends[-1]))
     if optim.LR_SCHEDULER != "cosine" or optim.WARMUP_EPOCH > 0:
         raise ValueError(
             f"OPTIM.LR_STEPS is True, OPTIM.LR_SCHEDULER {optim.LR_SCHEDULER} and OPTIM.WARMUP_EPOCH "
             f"{optim.WARMUP_EPOCH}: a rate that moves with every step is a cosine without warm-up (cosine, -1)"
         )
     return Cosine(optimizer, [end * batches for end in ends], floor)
+
+
+def _of_epochs(optim: CfgNode, epochs: int) -> CfgNode:
+    """``cfg.OPTIM`` of a training of so many epochs, whatever MAX_EPOCH says."""
+    optim = optim.clone()
+    optim.defrost()
+    optim.MAX_EPOCH = epochs
+    return optim
 
 
 def is_per_step(cfg: CfgNode) -> bool:

@@ -54,6 +54,16 @@ def test_a_run_has_the_optimiser_the_steps_and_the_rates_that_its_settings_say(m
     torch.testing.assert_close(torch.tensor(seen), expected[:, 0])
 
 
+def test_a_schedule_of_epochs_is_as_long_as_the_training(make):
+    """Where steps for each shot decide how long that is."""
+    recipe = ["OPTIM.LR_SCHEDULER", "cosine", "OPTIM.WARMUP_EPOCH", -1, "OPTIM.MAX_EPOCH", 1]
+    trainer = make("CoOp", *recipe, "OPTIM.LR", 0.1, "OPTIM.STEPS_PER_SHOT", 8)
+    assert trainer.max_epoch == 4
+    reference = sgd(0.1)
+    expected = rates(reference, CosineAnnealingLR(reference, 4), 4)
+    torch.testing.assert_close(rates(trainer.optim, trainer.sched, 4), expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
