@@ -65,6 +65,7 @@ class MMRLModel(FixedTextModel):
     to_image: Any
     to_text: Any
     section = "MMRL"
+    zeroshot_guides = True
     reg_weights, rep_dims = REG_WEIGHTS, REP_DIMS
     released_unused = ("prompt_embeddings",)
 
@@ -95,7 +96,7 @@ class MMRLModel(FixedTextModel):
         self.frozen_texts = self.zeroshot_texts([template])
         self.tokens = nn.Parameter(torch.randn(options.N_REP_TOKENS, self.width) * STD)
         self.build_projections()
-        self._first_texts: Tensor | None = None
+        self._first_texts: dict[tuple[int, ...] | None, Tensor] = {}  # of each chunk of classes
         self._first_image_changes: Changes | None = None
 
     def build_projections(self) -> None:
@@ -135,9 +136,11 @@ class MMRLModel(FixedTextModel):
     def encode_texts(self) -> Tensor:
         if self.training or self.options.VARIANT == "paper":
             return super().encode_texts()
-        if self._first_texts is None:
-            self._first_texts = super().encode_texts()
-        return self._first_texts
+        classes = self.class_texts.classes
+        chunk = None if classes is None else tuple(classes.tolist())
+        if chunk not in self._first_texts:
+            self._first_texts[chunk] = super().encode_texts()
+        return self._first_texts[chunk]
 
     def keep_image_changes(self) -> None:
         super().keep_image_changes()

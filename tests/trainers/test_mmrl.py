@@ -46,6 +46,16 @@ def test_the_release_keeps_its_first_evaluation(variant, make, images):
     assert (logits - first).abs().max() > 0.01 * first.abs().max()
 
 
+def test_what_the_release_keeps_is_of_each_chunk_of_classes(make, images):
+    whole = make("MMRL", "TRAINER.MMRL.VARIANT", "release", *FEW)
+    chunks = make("MMRL", "TRAINER.MMRL.VARIANT", "release", "TEST.CLASS_CHUNK", 3, *FEW)
+    chunks.model.load_state_dict(whole.model.state_dict())
+    best, classes = evaluate(whole, images).max(dim=1)
+    found = evaluate(chunks, images)
+    assert torch.equal(found.classes[:, 0], classes)
+    torch.testing.assert_close(found.logits[:, 0], best)
+
+
 def of_dataset(make, method, dataset, *opts):
     trainer = make(method, *opts)
     cfg = trainer.cfg.clone()
