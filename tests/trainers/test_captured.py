@@ -550,13 +550,13 @@ def test_who_captures(gpu, monkeypatch):
         trainer.cfg.TRAIN.CUDA_GRAPH = choice
         assert captured.recorder(trainer) == result
 
-    monkeypatch.setattr(captured.processes, "count", lambda: 2)
-    monkeypatch.setattr(captured.processes, "collect", lambda uuid: [uuid, "GPU-2"])
+    monkeypatch.setattr(captured.data_parallel, "count", lambda: 2)
+    monkeypatch.setattr(captured.data_parallel, "collect", lambda uuid: [uuid, "GPU-2"])
     assert captured.recorder(trainer) is None
     trainer.cfg.TRAIN.CUDA_GRAPH = "auto"
     assert captured.recorder(trainer) is None  # of several, only who asks for it
     trainer.cfg.TRAIN.CUDA_GRAPH = "True"
     assert captured.recorder(trainer) == ("recorder", trainer.device)
-    monkeypatch.setattr(captured.processes, "collect", lambda uuid: [uuid, uuid])
+    monkeypatch.setattr(captured.data_parallel, "collect", lambda uuid: [uuid, uuid])
     with pytest.raises(ValueError, match="but 2 processes have 1 GPU between them, one each is needed"):
         captured.recorder(trainer)
