@@ -186,6 +186,11 @@ class _TipAdapters(HeadTrainer):
                 f"TRAINER.TIPADAPTER.SEARCH is True, {cfg.DATASET.NAME} has no validation images to search with, and "
                 "test images are not for that: choose False, with ALPHA and BETA"
             )
+        if options.SEARCH and options.VARIANT == "paper" and (both := self.validation_images_tested()):
+            raise ValueError(
+                f"TRAINER.TIPADAPTER.SEARCH is True, and {both:,} of the validation images of {cfg.DATASET.NAME} "
+                "are test images, which are not for that: choose False, with ALPHA and BETA"
+            )
         if options.VARIANT == "release" and cfg.TEST.NO_TEST:
             raise ValueError(
                 "TRAINER.TIPADAPTER.VARIANT is release, which chooses by test images: TEST.NO_TEST False is needed"
@@ -207,6 +212,13 @@ class _TipAdapters(HeadTrainer):
         if self.cfg.TRAINER.TIPADAPTER.VARIANT == "release" and self.cfg.DATASET.NAME == "ImageNet":
             return self.test_loader
         return self.val_loader
+
+    def validation_images_tested(self) -> int:
+        """How many validation images are test images, too: some data sets of others have no others."""
+        dataset = getattr(getattr(self, "dm", None), "dataset", None)
+        parts = (getattr(dataset, part, None) or () for part in ("val", "test"))
+        validation, tested = ({item.impath for item in part} for part in parts)
+        return len(validation & tested)
 
     def search(self) -> None:
         options = self.cfg.TRAINER.TIPADAPTER

@@ -207,6 +207,13 @@ class TestTipAdapter:
         quiet.val_loader = None
         assert fit(quiet).model.scales.tolist() == pytest.approx([tip_adapter.OTHER.alpha, 1.0])
 
+    def test_a_search_on_test_images_is_refused(self, make):
+        """Data sets of plugins give test images for validation where they have no others."""
+        trainer = make("TipAdapter")
+        trainer.dm.dataset._val = [*trainer.dm.dataset.val, trainer.dm.dataset.test[0]]
+        with pytest.raises(ValueError, match=r"SEARCH is True, and 1 of the validation images of "):
+            trainer.train()
+
     def test_the_last_epoch_counts_but_in_the_release(self, make, monkeypatch):
         monkeypatch.setattr(TipAdapterModel, "search", lambda *_: None)
         ends = {}
