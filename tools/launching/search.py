@@ -22,7 +22,7 @@ from runs import shipped
 from tools.launching.grid import Grid
 from tools.launching.run import Run
 from tools.launching.state import finished, settings
-from tools.protocols import expand
+from tools.protocols import PROTOCOLS, expand
 
 FOLDER = "search"
 ON = "val"
@@ -31,10 +31,6 @@ DECIDED = {
     "TEST.SPLIT": "candidates are evaluated on validation images, the chosen ones on test images",
     "TEST.NO_TEST": "without an evaluation there is nothing to choose by",
 }
-#: Protocols that choose no model to test.
-WITHOUT = {"overfitting": "tests all checkpoints of a training, whichever is best"}
-#: Protocols that test on the classes that are learned.
-AT_HOME = ("fewshot", "zeroshot")
 _LONGEST = 60  # characters of a folder's name
 
 Pairs = tuple[str, ...]  #: KEY VALUE KEY VALUE ...
@@ -103,10 +99,11 @@ class Search:
         for pairs in self.combinations:
             for run in self.runs(pairs):
                 if run.tests is None:
-                    if run.evaluates and self.grid.protocol not in AT_HOME:
+                    if run.evaluates and not PROTOCOLS[self.grid.protocol].tests_learned_classes:
+                        at_home = [p.name for p in PROTOCOLS.values() if p.tests_learned_classes]
                         raise WrongInput(
                             f"--search: {run.trainer} learns nothing, so {self.grid.protocol} would choose on the very "
-                            f"classes that it holds back: {' or '.join(AT_HOME)} searches for it"
+                            f"classes that it holds back: {' or '.join(at_home)} searches for it"
                         )
                     candidate = self._candidate(run, pairs)
                     found.setdefault(cell_of(run.folder, run.seed), {}).setdefault(pairs, []).append(
@@ -165,8 +162,8 @@ def search_of(grid: Grid, given: Sequence[Sequence[str]], on: str | None) -> Sea
         if on:
             raise WrongInput(f"--on {on} says where --search KEY VALUE ... chooses, and that is not given")
         return None
-    if grid.protocol in WITHOUT:
-        raise WrongInput(f"--search: {grid.protocol} {WITHOUT[grid.protocol]}")
+    if why := PROTOCOLS[grid.protocol].never_searched:
+        raise WrongInput(f"--search: {grid.protocol} {why}")
     options: dict[str, tuple[str, ...]] = {}
     for key, *values in given:
         if not values:

@@ -92,11 +92,18 @@ PROTOCOLS = (
         of_each_cell(fewshot),
         {"fewshot": Step(fewshot)},
         shots=(1, 2, 4, 8, 16),
+        tests_learned_classes=True,
         place=place,
         tables=tables,
         charts=charts,
         measures=measures,
     ),
     # Its results are those of no shots in few-shot learning.
-    Protocol("zeroshot", of_each_cell(zeroshot), {"zeroshot": Step(zeroshot, {})}, for_learning=False),
+    Protocol(
+        "zeroshot",
+        of_each_cell(zeroshot),
+        {"zeroshot": Step(zeroshot, {})},
+        for_learning=False,
+        tests_learned_classes=True,
+    ),
 )

@@ -103,6 +103,7 @@ PROTOCOLS = (
         of_each_cell(overfitting),
         {"overfitting": Step(overfitting)},
         for_learning=True,
+        never_searched="tests all checkpoints of a training, whichever is best",
         place=place,
         tables=tables,
         charts=charts,

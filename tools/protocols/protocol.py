@@ -39,6 +39,9 @@ class Protocol:
         steps: its parts that can be run alone, by their names.
         datasets, shots: the published choice.
         for_learning: whether it is for methods that learn something (True) or nothing (False); None for all.
+        tests_learned_classes: whether it tests nothing but the classes of its training images. Without them,
+            a search has no settings to choose for a method that learns nothing.
+        never_searched: why no settings can be chosen for it on validation images, "tests all ..."; "" where they can.
         place: where a tested model stands among its results; None for what is not one of them. ValueError for what
             would be one but for something that is wrong.
         check: its results without those that cannot be meant, and a warning for what was left out.
@@ -53,6 +56,8 @@ class Protocol:
     datasets: tuple[str, ...] = ELEVEN
     shots: tuple[int, ...] = (SHOTS,)
     for_learning: bool | None = None
+    tests_learned_classes: bool = False
+    never_searched: str = ""
     place: Callable[[Tested], Place | None] = lambda tested: None
     check: Callable[[list[Result]], tuple[list[Result], list[str]]] = lambda results: (results, [])
     tables: Callable[[Group, list[Result], str], Iterable[Table]] = lambda *_: ()
