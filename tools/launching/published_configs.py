@@ -44,10 +44,9 @@ def _of_taskres(name: str, datasets: tuple[str, ...]) -> tuple[Choice, ...]:
     return (Choice(f"{name}_ep200", (), datasets, MANY), Choice(f"{name}_ep100", (), datasets))
 
 
-# Of a method's choices the first that fits counts. The data set is the one that is trained on.
+# Of a method's choices the first that fits counts. The data set is the one that is trained on. A method with a single
+# config beside the bundled model's has no choices.
 CHOICES: dict[str, tuple[Choice, ...]] = {
-    "APLe": (Choice("vit_b16"),),  # ours: its authors have published none
-    "CLIPLoRA": (Choice("vit_b16"),),
     "CLAP": (Choice("rn50"),),
     "CLIPAdapter": (Choice("rn50"),),  # ours: the release has no settings
     "CoCoOp": (Choice("vit_b16_c4_ep10_batch1_ctxv1"),),
@@ -107,18 +106,23 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("rn50_ep100", (), ("eurosat",)),
         Choice("rn50"),
     ),
-    "VPT": (Choice("vit_b16_c2_ep5_batch4_4"),),
     "ZeroshotCLIP": (Choice("vit_b16"),),
     "ZeroshotCLIP2": (Choice("vit_b16"),),
 }
 
 
 def published_config(trainer: str, protocol: str, dataset: str, shots: int) -> str:
-    """The config of `trainer` for a protocol; ValueError for a method without one, with the configs it has."""
+    """The config of `trainer` for a protocol: its choice, or else the only one that it has beside the bundled model's.
+
+    ValueError for a method that has neither, with the configs it has.
+    """
     shipped.check_trainer(trainer)
     for choice in CHOICES.get(trainer, ()):
         if choice.fits(protocol, dataset, shots):
             return choice.config
+    real = [name for name in shipped.configs(trainer) if name != "mini"]
+    if len(real) == 1:
+        return real[0]
     raise ValueError(
         f"{trainer} has no published config, write {trainer}/CONFIG with one of: "
         f"{', '.join(shipped.configs(trainer))}"

@@ -5,7 +5,7 @@ import pytest
 from runs import shipped
 from tools.launching.cell import Cell
 from tools.launching.context_length import _declared, _tokens, length_settings
-from tools.launching.published_configs import CHOICES
+from tools.launching.published_configs import published_config
 from tools.protocols.prompt_length import prompt_length
 
 WITH_PROMPTS = [
@@ -13,7 +13,7 @@ WITH_PROMPTS = [
     for name in shipped.trainers()
     if any(key.rpartition(".")[2].startswith("N_CTX") for key in _declared(name))
 ]
-CONFIGS = [f"{name}/{CHOICES[name][-1].config}" for name in WITH_PROMPTS]
+CONFIGS = [f"{name}/{published_config(name, 'prompt_length', 'dtd', 16)}" for name in WITH_PROMPTS]
 CONFIGS += ["KgCoOp/mini", "IVLP/vit_b16_c2_ep5_batch4_4ctx_language_only", "MMTPA/sun397"]
 
 

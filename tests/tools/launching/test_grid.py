@@ -3,7 +3,7 @@ import pytest
 from runs import shipped
 from runs.shipped import ELEVEN, VARIANTS
 from tools.launching.grid import Grid
-from tools.launching.published_configs import CHOICES, Choice
+from tools.launching.published_configs import CHOICES, Choice, published_config
 from tools.launching.state import setting
 from tools.protocols import PROTOCOLS, expand
 
@@ -94,7 +94,8 @@ def test_published_configs_and_their_data_sets_exist():
             for dataset in choice.datasets:
                 shipped.check_dataset(dataset)
             assert set(choice.protocols) <= set(PROTOCOLS)
-    assert set(CHOICES) == set(shipped.trainers())
+    for trainer in shipped.trainers():
+        shipped.check_config(trainer, published_config(trainer, "fewshot", "dtd", 16))
 
 
 #: What the authors changed for a data set, by their releases.
