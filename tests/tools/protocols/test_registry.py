@@ -58,3 +58,8 @@ def test_a_declaration_is_all_that_a_new_protocol_needs(tmp_path, monkeypatch):
     assert found["seeds"].columns == ("1 seed", "2 seeds")
     assert [(row.section, row.values[0].number) for row in found["comparison"].rows] == [("seeds", 10.0)]
     assert {chart.name for chart in all_charts(results, "std")} == {"fewshot", "seeds"}
+
+
+def test_every_protocol_is_on_its_page(root):
+    page = (root / "docs" / "protocols.md").read_text(encoding="utf-8")
+    assert not [name for name in PROTOCOLS if f"| `{name}` |" not in page]
