@@ -27,7 +27,7 @@ def class_texts(cfg: Mapping[str, Any]) -> dict[str, list[str]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is in another encoding than it says, no JSON, no such object, or a class in it has no text.
+        ValueError: it is in another encoding than it says, no JSON, no such object, or it or a class in it has no text.
     """
     path = value(cfg, CLASS_TEXTS, ALL_RUNS)
     if not path:
@@ -41,6 +41,8 @@ def class_texts(cfg: Mapping[str, Any]) -> dict[str, list[str]]:
             f'{CLASS_TEXTS} {path}: an object with a list of texts for each class, {{"class": ["text", ...]}}, is '
             f"needed{first}"
         )
+    if not found:
+        raise WrongInput(f"{CLASS_TEXTS} {path}: there are no texts in it")
     names: dict[str, str] = {}
     for name, texts in found.items():
         other = names.setdefault(plain(name), name)

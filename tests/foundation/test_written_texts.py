@@ -32,6 +32,7 @@ def test_the_hash_is_of_the_texts_and_not_of_their_file() -> None:
     ("content", "words"),
     [
         (None, "there is no such file"),
+        ("{}", "there are no texts in it"),
         ('["a"]', "an object with a list of texts for each class"),
         ('{"sea": "water"}', "is needed; 'sea' has none"),
         ('{"sea": []}', "is needed; 'sea' has none"),
