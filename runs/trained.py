@@ -98,10 +98,10 @@ def load_run(
         preprocess = build_transform(cfg, is_train=False)
     run = TrainedRun(folder, record, trainer, preprocess)
     _check_backbone(record, trainer, folder)
-    if "classes" in run.model.about and classes is not None and own is not None and names != own:
+    if run.model.own_classes_only and classes is not None and own is not None and names != own:
         raise ValueError(
-            f"--classes: the model of {folder} does not generalise, {record['trainer']} has learned a context for each "
-            f"of its own classes ({_some(own)})"
+            f"--classes: the model of {folder} does not generalise, {record['trainer']} has learned something for "
+            f"each of its own classes ({_some(own)})"
         )
     if trainer.learns and model_dir:
         with contextlib.redirect_stdout(io.StringIO()):

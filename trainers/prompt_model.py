@@ -73,6 +73,11 @@ class PromptModel(nn.Module):
         """To be called where something is learned for each class: a checkpoint of other classes is then refused."""
         self.about["classes"] = str(len(self.about["class_names"]))
 
+    @property
+    def own_classes_only(self) -> bool:
+        """Whether something is learned for each class."""
+        return "classes" in self.about
+
     def zeroshot_texts(
         self, templates: list[str], unit_each: bool = True, unit_mean: bool = True, underscores: bool = False
     ) -> Tensor:

@@ -26,12 +26,12 @@ def check(run: TrainedRun) -> None:
             )
         if type(model).score is not PromptModel.score:
             raise ValueError(
-                f"{method}: images and classes are compared token by token, not as one vector each: --to onnx exports "
-                "all of it"
+                f"{method}: its score is more than the cosine of the image's feature and one vector of each class: "
+                "--to onnx exports all of it"
             )
         if not model.leaves_images_alone():
             raise ValueError(
-                f"{method}: its class texts belong to an image tower with prompts of its own: --to onnx exports both"
+                f"{method}: its class texts belong to an image tower that it has changed, too: --to onnx exports both"
             )
 
 
