@@ -120,9 +120,10 @@ def grid_of(args: argparse.Namespace) -> Grid:
         shipped.check_dataset(dataset)
     if len(args.opts) % 2:
         raise ValueError(f"--opts: {args.opts[-1]} has no value (KEY VALUE pairs)")
-    for key in args.opts[::2]:
-        if key in DECIDED_HERE:
-            raise WrongInput(f"--opts {key}: {DECIDED_HERE[key]}")
+    for option, keys in {"--search": [key for key, *_ in args.search], "--opts": args.opts[::2]}.items():
+        for key in keys:
+            if key in DECIDED_HERE:
+                raise WrongInput(f"{option} {key}: {DECIDED_HERE[key]}")
     opts = [part for pair in zip(args.opts[::2], args.opts[1::2]) for part in (pair[0], _from_here(*pair))]
     for name, values in {"seeds": args.seeds, "shots": args.shots, "lengths": args.lengths}.items():
         if min(values or [1]) < (0 if name == "seeds" else 1):
@@ -151,11 +152,13 @@ def all_trainers(args: argparse.Namespace) -> list[str]:
     names = [name for name in shipped.trainers() if not args.config or args.config in shipped.configs(name)]
     if not names:
         raise ValueError(f"no trainer has a config {args.config!r}")
-    wanted = PROTOCOLS[args.protocol].for_learning
+    protocol = PROTOCOLS[args.protocol]
+    configs = {name: args.config or shipped.configs(name)[0] for name in names}
     return [
         name
-        for name in names
-        if wanted in (None, shipped.learns(name, args.config or shipped.configs(name)[0]))
+        for name, config in configs.items()
+        if protocol.for_learning in (None, shipped.learns(name, config))
+        and not (protocol.other_classes and _learns_each_class(name, config))
     ]
 
 
@@ -178,6 +181,29 @@ def check_settings(runs: list[Run]) -> None:
 
     for run in {(run.trainer, run.config, run.dataset, run.step): run for run in runs}.values():
         check_values(settings(run))
+
+
+def check_classes(protocol: str, runs: list[Run], settings: tuple[str, ...] = ()) -> None:
+    """ValueError where models are to be tested on classes that they were not trained on, and one takes no others."""
+    if PROTOCOLS[protocol].other_classes:
+        tested = dict.fromkeys((run.trainer, run.config) for run in runs if run.tests)
+        fixed = [
+            f"{trainer}/{config}"
+            for trainer, config in tested
+            if _learns_each_class(trainer, config, settings)
+        ]
+        if fixed:
+            raise WrongInput(
+                f"{protocol} tests classes that were not trained, and {', '.join(fixed)} would learn something for "
+                "each of its own classes: fewshot is for that"
+            )
+
+
+def _learns_each_class(trainer: str, config: str, settings: tuple[str, ...] = ()) -> bool:
+    from tools.launching.small_model import small_model  # here, because it takes seconds
+
+    model = small_model(trainer, config, settings)
+    return model is not None and model.own_classes_only
 
 
 def earlier_runs(output: Path) -> Estimate:
@@ -247,6 +273,7 @@ def work_and_choose(search: Search, executor: Executor, output: Path, dry_run: b
     """Do the runs of a search: those that are chosen from, and the tests of what was chosen; as `work`."""
     for pairs in search.combinations:
         check_settings(search.runs(pairs))
+        check_classes(search.grid.protocol, search.runs(pairs), search.grid.settings + pairs)
     candidates = search.candidates()
     runs = [run for of_pairs in candidates.values() for of_seeds in of_pairs.values() for run in of_seeds]
     check_validation_images(runs, executor.data)
@@ -279,6 +306,7 @@ def main() -> None:
         runs = expand(grid)
         if grid.settings:
             check_settings(runs)
+        check_classes(grid.protocol, runs, grid.settings)
         failed = work(grid.protocol, runs, executor, output, args.dry_run)
         what = counted(runs)
     if failed:

@@ -22,6 +22,7 @@ KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more ta
 # start gets through more than TOUCHES / 2 epochs, and there is something left to kill each time.
 TOUCHES = 30
 EPOCHS = TOUCHES // 2 * KILLS + 1
+OWN_CLASSES_ONLY = ("TaskRes", "TipAdapter", "TipAdapterF", "CLAP")  # they learn something for each class
 TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPTIM.MAX_EPOCH"]
 
 
@@ -177,9 +178,25 @@ def test_a_value_that_is_not_allowed_is_said_once_for_all_runs():
 
 @pytest.mark.parametrize("key", launch.DECIDED_HERE)
 def test_what_the_launcher_decides_is_not_for_its_user(key):
-    words = ["fewshot", "--trainers", "CoOp/mini", "--opts", key, "True"]
-    with pytest.raises(ValueError, match=f"--opts {key}: "):
-        launch.grid_of(launch.make_parser().parse_args(words))
+    for option in ("--search", "--opts"):
+        words = ["fewshot", "--trainers", "CoOp/mini", option, key, "True"]
+        with pytest.raises(ValueError, match=f"{option} {key}: "):
+            launch.grid_of(launch.make_parser().parse_args(words))
+
+
+@pytest.mark.parametrize("protocol", ["base2new", "xd", "overfitting"])
+def test_what_is_learned_for_each_class_is_not_tested_on_others(protocol):
+    words = [protocol, "--trainers", "CoOp", "TaskRes", "CLAP", "--config", "mini", "--datasets", "shapes"]
+    grid = launch.grid_of(launch.make_parser().parse_args([*words, "--source", "handwritten_digits"]))
+    runs = launch.expand(grid)
+    with pytest.raises(
+        ValueError, match=f"^{protocol} tests classes .*, and TaskRes/mini, CLAP/mini would learn"
+    ):
+        launch.check_classes(protocol, runs)
+    runs = [run for run in runs if run.trainer == "CoOp"]
+    launch.check_classes(protocol, runs)
+    with pytest.raises(ValueError, match=f"^{protocol} .*, and CoOp/mini would learn"):
+        launch.check_classes(protocol, runs, ("TRAINER.COOP.CSC", "True"))
 
 
 def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
@@ -195,7 +212,8 @@ def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
     command += ["--datasets", "shapes", "--output", tmp_path / "out", "--seeds", "1", "--dry-run"]
     ran = copies.run(command)
     assert (ran.returncode, ran.stderr) == (0, "")
-    methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml")))
+    methods = len(list((root / "configs" / "trainers").glob("*/mini.yaml"))) - len(OWN_CLASSES_ONLY)
+    assert not any(f"{method}/mini" in ran.stdout for method in OWN_CLASSES_ONLY)
     assert "ZeroshotCLIP/mini" in ran.stdout
     assert ran.stdout.startswith(f"base2new: {3 * methods} runs, 0 done, {3 * methods} to do\n")
     assert ran.stdout.count("\npython train.py ") == 3 * methods

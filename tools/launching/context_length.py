@@ -1,17 +1,13 @@
 """The settings that give a method a number of context tokens, checked on its built model."""
 
-import contextlib
-import io
 from functools import cache
-from typing import Any
 
-from runs import shipped
+from tools.launching.small_model import small_model
 
 # Lengths to try: none that words ("a photo of a" has 4) or defaults (2, 4, 8, 16) give whatever is asked for.
 PROBES = (3, 5)
 # Initial words may decide the length. KgCoOp's are on unless they are switched off.
 WITHOUT_WORDS = (None, "", "False")
-TOWERS = "mini"  # the bundled ones: how many tokens there are does not depend on the backbone
 
 
 @cache
@@ -73,37 +69,9 @@ def _declared(trainer: str) -> list[str]:
 
 def _tokens(trainer: str, config: str, settings: tuple[str, ...]) -> set[int]:
     """How many context tokens a prompt of each tower has; none of a method that is not a PromptModel."""
-    from dassl.config import get_cfg_default
-    from dassl.engine import TRAINER_REGISTRY
-    from runs.schema import extend_cfg
-    from runs.settings import merge_file, merge_pairs
-
-    build: Any = getattr(TRAINER_REGISTRY.get(trainer), "model_class", None)
-    if build is None:
+    model = small_model(trainer, config, settings)
+    if model is None:
         return set()
-    cfg = get_cfg_default()
-    extend_cfg(cfg)
-    merge_file(cfg, str(shipped.CONFIGS / "trainers" / trainer / f"{config}.yaml"))
-    merge_pairs(cfg, list(settings))
-    cfg.MODEL.BACKBONE.NAME = TOWERS
-    cfg.DATASET.CLASS_TEXTS, cfg.DATASET.TEMPLATES = "", ()  # of other classes than those here
-    for section in cfg.TRAINER.values():
-        for key in section if isinstance(section, dict) else ():
-            if "DEPTH" in key:
-                section[key] = min(section[key], 1)
-            if "LAYERS" in key:
-                section[key] = (1,)
-    towers = _towers()
-    cfg.INPUT.SIZE = towers.image.image_size
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = build(cfg, towers, ["cat", "dog"], "a photo of a {}.")
     context, visual = getattr(model, "context", None), model.image_changes().prompts
     counted = {context.ctx.shape[-2]} if context is not None else set()
     return counted | ({visual.shape[-2]} if visual is not None else set())
-
-
-@cache
-def _towers() -> Any:
-    from clip import load
-
-    return load(TOWERS, "fp32")

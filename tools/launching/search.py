@@ -31,6 +31,10 @@ DECIDED = {
     "TEST.SPLIT": "candidates are evaluated on validation images, the chosen ones on test images",
     "TEST.NO_TEST": "without an evaluation there is nothing to choose by",
 }
+#: And those of which two values are tested on different images.
+NOT_SEARCHED = DECIDED | {
+    "DATASET.SUBSAMPLE_CLASSES": "accuracies on different classes cannot be compared",
+}
 _LONGEST = 60  # characters of a folder's name
 
 Pairs = tuple[str, ...]  #: KEY VALUE KEY VALUE ...
@@ -170,8 +174,8 @@ def search_of(grid: Grid, given: Sequence[Sequence[str]], on: str | None) -> Sea
             raise WrongInput(f"--search {key} has no values: --search KEY VALUE VALUE ...")
         if key in options or key in grid.settings[::2]:
             raise WrongInput(f"--search {key}: it is given {'twice' if key in options else 'by --opts, too'}")
-        if key in DECIDED:
-            raise WrongInput(f"--search {key}: {DECIDED[key]}")
+        if key in NOT_SEARCHED:
+            raise WrongInput(f"--search {key}: {NOT_SEARCHED[key]}")
         options[key] = tuple(dict.fromkeys(values))
     for key in grid.settings[::2]:
         if key in DECIDED:

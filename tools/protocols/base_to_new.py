@@ -166,6 +166,7 @@ PROTOCOLS = (
         "base2new",
         of_each_cell(base_runs, new_runs, all_runs),
         {"base2new_train": Step(base_runs), "base2new_test": Step(new_runs), "base2new_all": Step(all_runs)},
+        other_classes=True,
         place=place,
         tables=tables,
         charts=charts,

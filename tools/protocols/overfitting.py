@@ -104,6 +104,7 @@ PROTOCOLS = (
         {"overfitting": Step(overfitting)},
         for_learning=True,
         never_searched="tests all checkpoints of a training, whichever is best",
+        other_classes=True,
         place=place,
         tables=tables,
         charts=charts,

@@ -42,6 +42,7 @@ class Protocol:
         tests_learned_classes: whether it tests nothing but the classes of its training images. Without them,
             a search has no settings to choose for a method that learns nothing.
         never_searched: why no settings can be chosen for it on validation images, "tests all ..."; "" where they can.
+        other_classes: whether models are tested on classes that they were not trained on.
         place: where a tested model stands among its results; None for what is not one of them. ValueError for what
             would be one but for something that is wrong.
         check: its results without those that cannot be meant, and a warning for what was left out.
@@ -58,6 +59,7 @@ class Protocol:
     for_learning: bool | None = None
     tests_learned_classes: bool = False
     never_searched: str = ""
+    other_classes: bool = False
     place: Callable[[Tested], Place | None] = lambda tested: None
     check: Callable[[list[Result]], tuple[list[Result], list[str]]] = lambda results: (results, [])
     tables: Callable[[Group, list[Result], str], Iterable[Table]] = lambda *_: ()

@@ -121,6 +121,7 @@ PROTOCOLS = (
         runs("xd_test"),
         {"xd_train": Step(fewshot), "xd_test": Step(target_runs, WORDS)},
         ELEVEN[1:],
+        other_classes=True,
         place=partial(place, to_variants=False),
         tables=partial(tables, protocol="xd"),
         measures=measures,  # of both

@@ -110,6 +110,7 @@ def test_a_choice_is_made_for_each_data_set_and_number_of_shots():
         ([], "val", "--on val says where --search KEY VALUE"),
         ([["OPTIM.LR", "1"], ["OPTIM.LR", "2"]], "val", "it is given twice"),
         ([["OPTIM.MAX_EPOCH", "1"]], None, "it is given by --opts, too"),
+        ([["DATASET.SUBSAMPLE_CLASSES", "base", "new"]], None, "different classes cannot be compared"),
         ([["TEST.SPLIT", "val", "test"]], "val", "candidates are evaluated on validation images"),
     ],
 )
