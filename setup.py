@@ -44,7 +44,7 @@ setup(
         "safetensors>=0.4.1",
         "tensorboard>=2.14",
         "tqdm>=4.65",
-        "gdown>=5.1",
+        "gdown>=6.3",  # the first that takes no page of an error for the file
     ],
     extras_require={
         "slurm": ["submitit>=1.5"],  # tools/launch.py on a cluster

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 
 class Server(ThreadingHTTPServer):
@@ -68,7 +68,8 @@ class Server(ThreadingHTTPServer):
         """Let huggingface_hub take this server for the hub, as HF_ENDPOINT does for a new process."""
         monkeypatch.setattr(constants, "ENDPOINT", self.address)
         address_of_files = f"{self.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address_of_files)
+        for module in (constants, file_download):  # releases before 1.0 read it from the second
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", address_of_files, raising=False)
 
 
 class _Handler(BaseHTTPRequestHandler):
