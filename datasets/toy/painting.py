@@ -272,11 +272,20 @@ def _develop(image: np.ndarray, style: str, rng: np.random.Generator) -> np.ndar
 # --- letters and digits
 
 
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def missing_fonts() -> list[str]:
+    """Those that the installed matplotlib does not ship: one of them came with 3.11, which needs Python 3.11."""
+    return [name for name in FONTS if not _file_of(name).is_file()]
+
+
+def _file_of(font: str) -> Path:
     import matplotlib
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", font)
+
+
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(_file_of(name)), size)
 
 
 def _draw_glyph(image: np.ndarray, glyph: str, sketch: bool, rng: np.random.Generator) -> np.ndarray:

@@ -43,8 +43,10 @@ from datasets.toy.painting import (
     TEXTURES,
     Scene,
     Thing,
+    missing_fonts,
     paint,
 )
+from foundation.errors import MissingFile
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 500  # pictures that share one random generator
@@ -302,6 +304,10 @@ def build_model(config: dict) -> open_clip.CLIP:
 
 def main(args: argparse.Namespace) -> None:
     """Train with the arguments of tools/train_mini.py, and write the weights."""
+    if missing := missing_fonts():
+        raise MissingFile(
+            f"the installed matplotlib has no {', '.join(missing)}: install 3.11 (Python 3.11) or newer"
+        )
     start = time.time()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -12,11 +13,12 @@ import clip
 from clip.tokenizer import tokenize as clip_tokenize
 from datasets.shapes import THINGS, Shapes
 from datasets.toy import training
-from datasets.toy.painting import DIGITS, Scene, Thing
+from datasets.toy.painting import DIGITS, Scene, Thing, missing_fonts
 from runs import ROOT
 from tools.train_mini import parse
 
 MINI = ROOT / "clip" / "mini"
+with_fonts = pytest.mark.skipif(bool(missing_fonts()), reason=f"matplotlib has no {missing_fonts()}")
 
 
 def train(output: Path, *options: str) -> dict[str, torch.Tensor]:
@@ -36,6 +38,7 @@ def train(output: Path, *options: str) -> dict[str, torch.Tensor]:
     return load_file(output)
 
 
+@with_fonts
 def test_training_gives_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
     first = train(tmp_path / "a.safetensors")
     again = train(tmp_path / "b.safetensors")
@@ -46,6 +49,13 @@ def test_training_gives_a_model_that_loads_and_repeats(tmp_path: Path) -> None:
     assert not torch.equal(first["visual.conv1.weight"], other["visual.conv1.weight"])
 
 
+def test_a_matplotlib_without_a_font_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "missing_fonts", lambda: ["cmti10.ttf"])
+    with pytest.raises(FileNotFoundError, match=r"no cmti10\.ttf: install 3\.11"):
+        train(tmp_path / "a.safetensors")
+
+
+@with_fonts
 def test_both_stages_learn() -> None:
     torch.manual_seed(0)
     scenes, images = training.paint_pool(500, 32, 0, 1)
