@@ -33,6 +33,14 @@ hypothesis.settings.register_profile("mmprompt", max_examples=25, deadline=None,
 hypothesis.settings.load_profile("mmprompt")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _can_be_forked() -> None:
+    """Where the first backward pass comes after a tensor that claims to be on a GPU, copies of a process have none."""
+    import torch
+
+    torch.ones(1, requires_grad=True).sum().backward()
+
+
 @pytest.fixture(autouse=True)
 def _same_draws() -> None:
     """The global random states of a test do not depend on the tests before it."""
