@@ -148,7 +148,7 @@ def _check_finite(model: nn.Module, name: str) -> None:
             raise ValueError(f"backbone {name!r}: the weights {tensor_name} hold numbers that are not finite")
 
 
-def _hub_config(repository: str, name: str) -> dict[str, Any]:
+def hub_config(repository: str, name: str) -> dict[str, Any]:
     """The model part of a hub model's config."""
     try:
         path = hf_hub_download(repository, "open_clip_config.json")
@@ -195,7 +195,7 @@ def _fetch(model: str, tag: str | None, asked_for: str) -> nn.Module:
             f"weights of {asked_for!r} are not cached and {constants.ENDPOINT} cannot be reached; {how}"
         )
     if tag is None:
-        check_tokenizer(_hub_config(repository, asked_for)["text_cfg"], asked_for)
+        check_tokenizer(hub_config(repository, asked_for)["text_cfg"], asked_for)
     try:
         return open_clip.create_model(model, pretrained=tag, require_pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:

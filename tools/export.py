@@ -7,7 +7,7 @@ RUN is the output folder of a finished run. The forms:
     safetensors  one vector for each class, for programs that have the image tower (open_clip)
     onnx         a graph from images to logits, with everything in it
     hub          a folder for the Hugging Face hub, which tools/predict.py and MODEL.INIT_WEIGHTS read
-    open_clip    a state dict of a whole CLIP, for methods that change its weights
+    open_clip    a whole CLIP, for methods that change its weights
 
 docs/using.md shows how each is used. Everything is computed in fp32.
 """
@@ -30,17 +30,12 @@ FORMS = ("safetensors", "onnx", "hub", "open_clip")
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     folder.check(args.output, args.force)
-    if args.to == "open_clip":
-        raise ValueError(
-            "--to open_clip: CLIPLoRA alone changes CLIP's weights, and writing these is not done yet; of others the "
-            "state dict would be that of the backbone: --to safetensors or --to onnx exports what is learned"
-        )
 
     from runs.trained import load_run
-    from tools.exporting import classifier, graph, hub
+    from tools.exporting import classifier, graph, hub, whole_model
 
     run = load_run(args.run, args.classes, "cpu", precision="fp32", backbone=args.backbone)
-    form = {"safetensors": classifier, "onnx": graph, "hub": hub}[args.to]
+    form = {"safetensors": classifier, "onnx": graph, "hub": hub, "open_clip": whole_model}[args.to]
     if form is not hub:
         form.check(run)
     with folder.filled(args.output) as place:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from tools.exporting.graph import TOLERANCE
 from trainers.prompt_model import PromptModel
 
 MATRIX = ["CLAP", "CoOp", "KgCoOp", "ProGrad", "TCP", "TaskRes", "ZeroshotCLIP", "ZeroshotCLIP2"]
+QKV = "transformer.resblocks.0.attn.in_proj_weight"
 PAGE = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
 
 
@@ -202,10 +204,29 @@ def test_damaged_weights_are_refused(export):
         load_run(folder)
 
 
-def test_no_method_changes_clips_weights(export):
-    ended, folder = export("CoOp", "open_clip")
-    ended.assert_wrong_input("CLIPLoRA alone changes CLIP's weights", "--to safetensors or --to onnx")
-    assert not folder.exists()
+@pytest.mark.parametrize("method", METHODS)
+def test_a_whole_clip_where_weights_alone_change_and_a_line_where_not(method, export, finished, image):
+    ended, folder = export(method, "open_clip")
+    if method != "CLIPLoRA":
+        ended.assert_wrong_input(method, "--to onnx")
+        assert not folder.exists()
+        return
+    assert ended.code == 0, ended.err
+    run = load_run(finished(method).cfg.OUTPUT_DIR, device="cpu")
+    label, probability = run_documented("import json, open_clip, torch", folder, image).split()
+    [best] = run.predict([image], k=1)
+    assert label == best.labels[0]
+    assert float(probability) == pytest.approx(best.probabilities[0], abs=1e-4)
+
+    model = open_clip.create_model(f"local-dir:{folder / 'backbone'}").eval()
+    with torch.no_grad():
+        texts = model.encode_text(
+            open_clip.tokenize([f"a photo of a {name}." for name in run.classnames]), normalize=True
+        )
+        features = model.encode_image(run.prepare(image)[None], normalize=True)
+        logits = model.logit_scale.exp() * features @ texts.T
+    assert torch.allclose(logits, run.logits([image]), atol=1e-3)
+    assert not torch.equal(model.visual.state_dict()[QKV], run.model.clip.image.visual.state_dict()[QKV])
 
 
 def test_what_is_there_is_replaced_by_force_alone_and_the_rest_stays(export, tmp_path):

@@ -1,16 +1,22 @@
 """What a program that does not know this project must know of a run's images and backbone."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import open_clip
 from safetensors.torch import save
+from torch import Tensor
 
-from clip.catalogue import look_up
-from clip.load import MINI, load_mini
+from clip.catalogue import Pretrained, look_up
+from clip.load import MINI, hub_config, load_mini
 from foundation.keys.of_all_runs import of
 from runs.prediction import TrainedRun
+
+LOCAL = {
+    "model_name": "local-dir:backbone"
+}  #: the arguments of open_clip's `create_model` for what lies beside
 
 
 def preprocessing(run: TrainedRun) -> dict[str, Any]:
@@ -53,17 +59,37 @@ def open_clip_name(run: TrainedRun, folder: Path) -> dict[str, str]:
     if name.startswith("hf-hub:"):
         return {"model_name": name}
     if name != "mini":
-        try:
-            return {"model_name": (found := look_up(name)).model, "pretrained": found.tag}
-        except ValueError:
-            raise ValueError(
-                f"the backbone {name!r} is a file, and open_clip knows no name for it: give its published name with "
-                "--backbone"
-            ) from None
+        return {"model_name": (found := _published(name)).model, "pretrained": found.tag}
+    put_model(folder, load_mini().state_dict(), architecture(run))
+    return LOCAL
+
+
+def architecture(run: TrainedRun) -> dict[str, Any]:
+    """The backbone's sizes, in open_clip's words. ValueError for a file of weights."""
+    clip = run.model.clip
+    if clip.name == "mini":
+        return json.loads((MINI / "mini.json").read_text(encoding="utf-8"))
+    if clip.name.startswith("hf-hub:"):
+        return hub_config(clip.name.removeprefix("hf-hub:"), clip.name)
+    model = _published(clip.name).model
+    return {**open_clip.get_model_config(model), "quick_gelu": clip.activation == "QuickGELU"}
+
+
+def put_model(folder: Path, weights: Mapping[str, Tensor], sizes: dict[str, Any]) -> None:
+    """A model into `folder`/backbone, as open_clip reads a local folder: ``LOCAL``."""
     place = folder / "backbone"
     place.mkdir()
-    weights = {key: value.contiguous() for key, value in load_mini().state_dict().items()}
-    (place / "open_clip_model.safetensors").write_bytes(save(weights))
-    config = {"model_cfg": json.loads((MINI / "mini.json").read_text(encoding="utf-8"))}
-    (place / open_clip.constants.HF_CONFIG_NAME).write_text(json.dumps(config, indent=1), encoding="utf-8")
-    return {"model_name": "local-dir:backbone"}
+    contiguous = {key: value.contiguous() for key, value in weights.items()}
+    (place / open_clip.constants.HF_SAFE_WEIGHTS_NAME).write_bytes(save(contiguous))
+    config = json.dumps({"model_cfg": sizes}, indent=1)
+    (place / open_clip.constants.HF_CONFIG_NAME).write_text(config, encoding="utf-8")
+
+
+def _published(name: str) -> Pretrained:
+    try:
+        return look_up(name)
+    except ValueError:
+        raise ValueError(
+            f"the backbone {name!r} is a file, and open_clip knows no name for it: give its published name with "
+            "--backbone"
+        ) from None

@@ -35,12 +35,15 @@ def check(run: TrainedRun) -> None:
             )
 
 
-def write(run: TrainedRun, folder: Path) -> str:
-    """Texts (C, d) of unit norm and the factor of their cosines; beside them what they belong to."""
+def write(run: TrainedRun, folder: Path, model: dict[str, str] | None = None) -> str:
+    """Texts (C, d) of unit norm and the factor of their cosines; beside them what they belong to.
+
+    `model`: the arguments of open_clip's `create_model`, if not those of the run's backbone.
+    """
     described = {
         "classes": run.classnames,
         "preprocessing": about.preprocessing(run),
-        "open_clip": about.open_clip_name(run, folder),
+        "open_clip": model or about.open_clip_name(run, folder),
         "backbone": about.backbone(run),
         "method": run.record["trainer"],
     }
