@@ -160,7 +160,8 @@ def methods(device: str, tiny: bool, report: Report) -> None:
     names = [
         name
         for name in TRAINER_REGISTRY.registered_names()
-        if TRAINER_REGISTRY.get(name).precision is PromptTrainer.precision
+        if getattr(TRAINER_REGISTRY.get(name), "precision", None)
+        is PromptTrainer.precision  # plugins have none
     ]
     rows: list[dict[str, Any]] = []
     backbones = (TINY,) if tiny else (VIT, TINY)

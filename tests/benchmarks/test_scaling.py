@@ -20,6 +20,6 @@ def test_shared_and_repeated_texts_give_the_same_loss(tmp_path, capsys, monkeypa
     for row in record["rows"]:
         assert row["loss"] == pytest.approx(record["rows"][0]["loss"], rel=1e-5)
         assert row["seconds"] > 0
-        assert row["gib"] > 0
+        assert row["gib"] >= 0  # a copy has the libraries' memory from its start
     assert len(printed.splitlines()) == 4
     assert (tmp_path / "measured.png").is_file()

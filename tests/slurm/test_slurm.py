@@ -97,7 +97,7 @@ def test_a_grid_through_submitit_with_a_requeued_job(root, data_root, tmp_path, 
 
     # The same as undisturbed, here.
     local = tmp_path / "local"
-    here = launch(root, data_root, local, "--seeds", 2, "--shots", 1, "--gpus", "--jobs", 1)
+    here = launch(root, data_root, local, "--seeds", 2, "--shots", 1, "--gpus", "--jobs", 1, "--threads", 1)
     out, err = here.communicate(timeout=900)
     assert here.returncode == 0, out + err
     records = [json.loads((folder / name / "result.json").read_text()) for folder in (output, local)]

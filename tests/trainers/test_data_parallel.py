@@ -101,7 +101,9 @@ def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
             assert several["summaries"][step] == pytest.approx(one["summaries"][step], rel=1e-5)
             assert several["gradients"][step].keys() == one["gradients"][step].keys()
             for name, gradient in several["gradients"][step].items():
-                assert_close(gradient, one["gradients"][step][name], 1e-5)
+                # CLIP-LoRA's come through all blocks of both towers, and are some 1e-5 themselves
+                tolerance = 5e-5 if method == "CLIPLoRA" else 1e-5
+                assert_close(gradient, one["gradients"][step][name], tolerance)
         for name, value in several["learned"].items():
             assert_close(value, one["learned"][name], 1e-5)
             assert torch.equal(value, ranks[0]["learned"][name])  # they stay the same model

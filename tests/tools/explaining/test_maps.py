@@ -35,8 +35,9 @@ def test_every_method_is_explained_with_its_own_logits(method, tmp_path, picture
     probabilities = logits.softmax(0)[best.indices].tolist()
     assert [one.probability for one in explanation.candidates] == pytest.approx(probabilities, rel=1e-4)
     assert explanation.grid == (4, 4)
-    visual = model.image_changes().prompts
-    assert explanation.prompts == (0 if visual is None else visual.shape[1])
+    changes = model.image_changes()
+    shallow = 0 if changes.prompts is None else changes.prompts.shape[1]
+    assert explanation.prompts == shallow + sum(tokens.n for tokens in changes.tokens if tokens.insert)
     assert explanation.matched == (method in ("MMTPA", "PLOT"))
     for one in explanation.candidates:
         assert (one.uniform is not None) == explanation.matched
