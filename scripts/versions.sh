@@ -3,8 +3,9 @@
 #
 #   bash scripts/versions.sh [NAME ...]      names are those below; all
 #
-# An environment takes some 7 GB in build/versions/NAME while its tests run, and is removed after them. Where its
-# Python is not to be had, it is passed and named. Exit code 1 where tests failed.
+# An environment takes some 7 GB in build/versions/NAME while its tests run. It is removed after them, but for one
+# whose tests failed, in which they can be tried again. Where its Python is not to be had, it is passed and named. Exit
+# code 1 where tests failed.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
@@ -60,8 +61,11 @@ for name in "${names[@]}"; do
         --constraint "$constraint"
     echo "$name: $("$environment/bin/python" -V), $("$environment/bin/python" -m pip freeze 2>/dev/null |
         grep -E '^(torch|torchvision|triton|open_clip_torch|numpy)==' | tr '\n' ' ')"
-    (cd "$ROOT" && "$environment/bin/python" -m pytest -n 2 -q "${fast[@]}") || failed+=("$name")
-    rm -rf -- "$environment"
+    if (cd "$ROOT" && "$environment/bin/python" -m pytest -n 2 -q "${fast[@]}"); then
+        rm -rf -- "$environment"
+    else
+        failed+=("$name")
+    fi
 done
 ((${#failed[@]} == 0)) || {
     echo "failed: ${failed[*]}"
