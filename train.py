@@ -45,10 +45,11 @@ with clean_errors():
     )
     from runs.key_list import print_keys
     from runs.log import print_args, print_system, start_log
+    from runs.make_record import make_record, trains
     from runs.model_dir import NamedModel, named_model
     from runs.model_temperature import settle_temperature
     from runs.other_images import loader_of_others
-    from runs.record import make_record, trains, write_record
+    from runs.record import write_record
     from runs.schema import (  # noqa: F401  scripts take them from here
         CfgNode,
         check_values,

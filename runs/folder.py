@@ -12,7 +12,8 @@ from foundation import identity
 from foundation.errors import WrongInput
 from runs import class_texts, unfinished
 from runs.lock import only_one
-from runs.record import FILE_NAME, about_model, other_run, read_record
+from runs.record import FILE_NAME, read_record
+from runs.same_run import about_model, other_run
 
 REPLACED = ".replaced"
 REPLACED_RECORD = "replaced.json"

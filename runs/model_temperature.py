@@ -8,7 +8,7 @@ from typing import Any
 
 from foundation.keys.of_all_runs import of
 from foundation.probabilities import Temperature
-from runs.record import about_model
+from runs.same_run import about_model
 
 
 def settle_temperature(trainer: Any, model_dir: str, load_epoch: int | None) -> None:

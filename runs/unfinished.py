@@ -12,7 +12,8 @@ from foundation import identity
 from foundation.atomic import atomic_write
 from foundation.errors import WrongInput
 from runs.record import FILE_NAME as RECORD
-from runs.record import plain_config, read_record
+from runs.record import read_record
+from runs.same_run import plain_config
 
 FILE_NAME = "run.json"
 ANEW = "TRAIN.OVERWRITE True"

@@ -19,7 +19,8 @@ import pandas as pd
 
 from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
-from runs.record import FILE_NAME, differing_settings, read_record
+from runs.record import FILE_NAME, read_record
+from runs.same_run import differing_settings
 
 METRICS = {"accuracy": "accuracy (%)", "error_rate": "error (%)", "macro_f1": "macro F1 (%)"}
 

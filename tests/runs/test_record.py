@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from runs.record import SCHEMA, differing_settings, other_run, read_record, write_record
+from runs.record import SCHEMA, read_record, write_record
+from runs.same_run import differing_settings, other_run
 
 RECORD = {
     "schema": SCHEMA,

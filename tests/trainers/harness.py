@@ -12,7 +12,8 @@ from torch import Tensor
 import train
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from dassl.utils import count_num_param, set_random_seed
-from runs.record import make_record, write_record
+from runs.make_record import make_record
+from runs.record import write_record
 from tests.conftest import ROOT
 from trainers.base import PromptTrainer
 

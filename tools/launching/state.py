@@ -8,7 +8,8 @@ from typing import Any
 from foundation import identity
 from foundation.errors import WrongInput
 from runs import shipped
-from runs.record import FILE_NAME, about_model, other_run, read_record
+from runs.record import FILE_NAME, read_record
+from runs.same_run import about_model, other_run
 from tools.launching.run import Run, shown
 
 

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from runs.record import SCHEMA, about_model, write_record
+from runs.record import SCHEMA, write_record
+from runs.same_run import about_model
 from tools.launching.cell import Cell
 from tools.launching.state import finished, settings
 from tools.protocols.base_to_new import base_runs, new_runs
