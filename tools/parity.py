@@ -121,8 +121,10 @@ def _batches(folder: Path) -> list[dict[str, Tensor]]:
     return [{"img": inputs[images], "label": inputs[labels]} for images, labels in pairs]
 
 
-def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
-    """The case's trainer on the recorded batches, its checkpoint loaded."""
+def build(
+    case: Case, trainer: type, settings: list[Any], scratch: Path, classes: list[str] | None = None
+) -> Any:
+    """The case's trainer on the recorded batches, its checkpoint loaded; of its classes, unless others are given."""
     cfg = get_cfg_default()
     extend_cfg(cfg)
     weights = scratch / "clip.safetensors"
@@ -139,7 +141,7 @@ def build(case: Case, trainer: type, settings: list[Any], scratch: Path) -> Any:
         *settings,
     ])  # fmt: skip
     template = DATASET_REGISTRY.get(case.meta["cfg"]["DATASET.NAME"]).template
-    names = case.meta["classnames"]
+    names = classes or case.meta["classnames"]
 
     class OnRecordedBatches(trainer):
         def build_data_loader(self) -> None:
@@ -207,12 +209,15 @@ def compare(case: Case, trainer: type, settings: list[Any], tolerance: float) ->
         errors["loss"] = of_value(torch.as_tensor(loss), case.recorded["train.loss"])
         errors["gradients"] = compare_gradients(case, built.model)
 
+    if "extra.stage2.loss" in case.recorded:
+        for column, error in compare_second_stage(case, trainer, settings).items():
+            errors[column] = max(errors[column], error)
     losses, rates, final = trajectory(case, trainer, settings)
     recorded = case.recorded.get("traj.lr_groups", case.recorded["traj.lr"][:, None])
     errors["trajectory"] = max(
         of_value(losses, case.recorded["traj.loss"]),
         of_each(rates, recorded.sort(dim=1).values),
-        of_largest(final, case.recorded["traj.logits_final"]),
+        of_largest(final, recorded_logits(case, "traj.logits_final")),
     )
     if errors["trajectory"] > tolerance:
         moved = (trajectory(case, trainer, settings, seed)[2] for seed in (1, 2, 3))
@@ -244,9 +249,54 @@ def trajectory(
 
         built.forward_backward = record
         built.train()
-        built.set_model_mode("eval")
-        final = built.model_inference(case.batches[0]["img"])
+        final = logits(case, trainer, settings, built, Path(scratch), "traj.logits_final")
         return torch.tensor(losses).double(), torch.tensor(rates).double(), final
+
+
+def compare_second_stage(case: Case, trainer: type, settings: list[Any]) -> dict[str, float]:
+    """The same for the beginning of a release's second stage: what it starts from, and its first loss and gradients."""
+    recorded, stage = case.gradients("extra.stage2."), "extra.stage2.logits"
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        built = build(case, trainer, settings, Path(scratch))
+        built.epoch = 1
+        built.before_epoch()
+        found = logits(case, trainer, settings, built, Path(scratch), stage)
+        of_logits = of_value(found, recorded_logits(case, stage))
+        named = {name: value for name, value in built.model.named_parameters() if name in recorded}
+        starts = [of_largest(value.detach(), recorded[name]) for name, value in named.items()]
+        built.set_model_mode("train")
+        built.batch_idx, built.num_batches = 0, len(case.epoch())
+        loss = built.forward_backward(case.batches[0])["loss"]
+        moved = {name: value.grad for name, value in built.model.named_parameters() if value.grad is not None}
+    if {f"grad.{name}" for name in moved} != {name for name in recorded if name.startswith("grad.")}:
+        raise ValueError(f"case {case.name}: its second stage trains {', '.join(moved)} here")
+    return {
+        "logits": max(of_logits, *starts),
+        "loss": of_value(torch.as_tensor(loss), recorded["loss"]),
+        "gradients": max(of_largest(grad, recorded[f"grad.{name}"]) for name, grad in moved.items()),
+    }
+
+
+def logits(
+    case: Case, trainer: type, settings: list[Any], built: Any, scratch: Path, recorded: str
+) -> Tensor:
+    """Of the first batch, as `recorded_logits` has them: those of other classes from a checkpoint, as in a test."""
+    built.set_model_mode("eval")
+    found = built.model_inference(case.batches[0]["img"])
+    if f"{recorded}_selective" not in case.recorded:
+        return found
+    built.save_model(0, str(scratch / "run"))
+    (scratch / "others").mkdir()
+    other = build(case, trainer, settings, scratch / "others", case.meta["selective_categories"])
+    other.load_model(str(scratch / "run"), epoch=1)
+    other.set_model_mode("eval")
+    return torch.cat([found, other.model_inference(case.batches[0]["img"])], dim=1)
+
+
+def recorded_logits(case: Case, name: str) -> Tensor:
+    """Of the classes that were trained, and where they were recorded of a list with others in it, too."""
+    parts = [case.recorded[key] for key in (name, f"{name}_selective") if key in case.recorded]
+    return torch.cat(parts, dim=1)
 
 
 def is_bad(errors: dict[str, float], tolerance: float) -> bool:
@@ -268,7 +318,7 @@ def compare_gradients(case: Case, model: Any) -> float:
         # Recordings name parameters from the release's whole model, checkpoints from the saved part of it.
         theirs = names.get(name, name)
         theirs = theirs if theirs.partition("[")[0] in recorded else f"prompt_learner.{theirs}"
-        if theirs in without and parameter.grad is None:
+        if parameter.grad is None and (theirs in without or name in model.released_without):
             continue
         whole = recorded.get(theirs.partition("[")[0])
         if whole is None:

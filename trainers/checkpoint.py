@@ -95,7 +95,7 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     ours = isinstance(state.get(EXTRA), Mapping)
     if ours:
         _compare(model.about, state[EXTRA], source)
-    model.take(state)
+    state = model.take(state)
     own = _saved(model)
     if ours:
         names = {name: name for name in own}

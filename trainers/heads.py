@@ -38,12 +38,13 @@ class HeadModel(PromptModel):
         """(B, d) of images (B, 3, H, W); features stay what they are."""
         return images if images.dim() == 2 else super().encode_images(images).float()
 
-    def take(self, state: Mapping[str, Any]) -> None:
+    def take(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """The texts that a release keeps in its checkpoints; here they are computed again."""
         texts = state.get("base_text_features")
         if isinstance(texts, Tensor) and texts.shape == self.base.shape:
             self.base = texts.to(self.base)
             self.base_is_taken = True
+        return state
 
     def base_texts(self, templates: list[str], variant: str) -> Tensor:
         """(C, d) text features that a head starts from, not normalised; ``release`` leaves underscores in names."""

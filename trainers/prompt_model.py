@@ -210,8 +210,13 @@ class PromptModel(nn.Module):
         """Parameters that learn at rates of their own, each in one group; none, as here: all at OPTIM.LR."""
         return []
 
-    def take(self, state: Mapping[str, Any]) -> None:
-        """Take from a checkpoint, before its parameters, what decides sizes or what a release keeps beside them."""
+    def take(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take from a checkpoint, before its parameters, what decides sizes or what a release keeps beside them.
+
+        Returns:
+            what is then loaded, the checkpoint itself.
+        """
+        return state
 
     def released_names(self) -> dict[str, str]:
         """Our name -> the release's, for what is saved."""

@@ -51,12 +51,12 @@ class TaskResModel(HeadModel):
         self.residual = nn.Parameter(torch.zeros_like(base))
         self.fits_these_classes_only()
 
-    def take(self, state: Mapping[str, Any]) -> None:
+    def take(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         if "base" in state and "base" not in self.state_dict():  # enhanced, and the file is not here
             del self.base
             self.register_buffer("base", state["base"].to(self.residual))
             self.base_is_taken = True
-        super().take(state)
+        return super().take(state)
 
     def encode_texts(self) -> Tensor:
         if self.lacks_file and not self.base_is_taken:  # a release's checkpoint brings its base

@@ -96,10 +96,11 @@ class TipAdapterModel(HeadModel):
             self.values = self.values.new_zeros(images, self.values.shape[1])
             self.make_keys(self.texts.new_zeros(self.texts.shape[1], images))
 
-    def take(self, state: Mapping[str, Any]) -> None:
+    def take(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         values = state.get("values", state.get("cache_values"))
         if isinstance(values, Tensor) and values.dim() == 2:
             self.size(len(values))
+        return state
 
     @torch.no_grad()
     def fill(self, features: Tensor, labels: Tensor) -> None:

@@ -207,7 +207,7 @@ def test_damaged_weights_are_refused(export):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_whole_clip_where_weights_alone_change_and_a_line_where_not(method, export, finished, image):
     ended, folder = export(method, "open_clip")
-    if method != "CLIPLoRA":
+    if method not in ("CLIPLoRA", "TwoStageFewShot"):
         ended.assert_wrong_input(method, "--to onnx")
         assert not folder.exists()
         return
@@ -218,6 +218,8 @@ def test_a_whole_clip_where_weights_alone_change_and_a_line_where_not(method, ex
     assert label == best.labels[0]
     assert float(probability) == pytest.approx(best.probabilities[0], abs=1e-4)
 
+    if method == "TwoStageFewShot":  # what it scores with is its classifier
+        return
     model = open_clip.create_model(f"local-dir:{folder / 'backbone'}").eval()
     with torch.no_grad():
         texts = model.encode_text(

@@ -46,7 +46,7 @@ def test_positions_and_parameters(position, blocks, build, towers):
     assert set(model.additions) == {f"vision_{block}_{name}" for block in blocks for name in "qo"}
     assert sum(p.numel() for p in model.parameters()) == len(blocks) * 2 * 2 * 3 * 64
     assert model.text_changes().none
-    assert set(build(towers, POSITION="all", ENCODER="text").changes("text").weights) == {
+    assert set(build(towers, POSITION="all", ENCODER="text").text_changes().weights) == {
         f"blocks.{block}.{name}.weight" for block in range(6) for name in "qo"
     }
 
