@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# Before torch is imported: one thread per pytest-xdist worker, or the workers fight for the cores.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["MKL_NUM_THREADS"] = "1"
+# Before torch is imported: one thread, or workers fight for the cores, and a copy of a process (tests/copies.py) waits
+# for threads that it has not got.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 # A shell that starts the tests in the background lets them, and so the programs under test, ignore Ctrl-C.
@@ -69,10 +68,9 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        import torch
+    import torch
 
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
 @dataclass
