@@ -6,14 +6,14 @@
     hierarchical_transport  the two composed: MMTPA; without tokens: PLOT
     token_plan, prompt_plan the plans themselves
     token_matches           the largest entries of plans
-    Diagnostics             how the iterations went
+    Diagnostics             how the iterations went; LevelDiagnostics, of both levels
     implementation_for      which of the two solvers, plain torch or the fused GPU kernel, a problem gets
 
 Pure functions on tensors; nothing here knows of CLIP or of trainers.
 """
 
 from alignment.choice import implementation_for
-from alignment.diagnostics import Diagnostics
+from alignment.diagnostics import Diagnostics, LevelDiagnostics
 from alignment.divergence import token_divergence
 from alignment.hierarchical import hierarchical_transport
 from alignment.prompt import prompt_plan, prompt_transport
@@ -22,6 +22,7 @@ from alignment.top_k import Matches, token_matches
 
 __all__ = [
     "Diagnostics",
+    "LevelDiagnostics",
     "Matches",
     "hierarchical_transport",
     "implementation_for",

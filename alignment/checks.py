@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -77,6 +79,17 @@ def check_reach(reach: tuple[float, float]) -> None:
             raise ValueError(
                 f"reach is {reach}, expected numbers > 0 (infinity: that marginal is met exactly)"
             )
+
+
+def check_mass(mass: float, reach: tuple[float, float]) -> None:
+    if not 0 < mass <= 1:
+        raise ValueError(
+            f"mass is {mass}, expected a number > 0 and at most 1, which the weights of either side sum to"
+        )
+    if mass < 1 and min(reach) < math.inf:
+        raise ValueError(
+            f"mass is {mass} and reach is {reach}, expected one of them (the other is infinity, or 1)"
+        )
 
 
 def check_schedule(schedule: tuple[float, ...], eps: float) -> None:

@@ -49,7 +49,11 @@ class Unfinished:
         if solution.unfinished is None or solution.plan.is_cuda or not solution.unfinished.any():
             return
         a = solution.plan.sum(col_dim, keepdim=True)
-        error = (a - rows_wanted(a, solution.r, rows, self.rule)).abs().sum((row_dim, col_dim), keepdim=True)
+        error = (
+            (a - rows_wanted(a, solution.r, rows, self.rule, row_dim))
+            .abs()
+            .sum((row_dim, col_dim), keepdim=True)
+        )
         self.note(torch.where(solution.unfinished, error, 0.0), place)
 
     def note(self, error: Tensor, place: Callable[[int], tuple[int, ...]]) -> None:

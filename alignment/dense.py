@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alignment.facts import facts_of, weight_gradients
+from alignment.partial import cut_off
 from alignment.problems import Problems
 from alignment.rule import Rule
 from alignment.sinkhorn import Solution
@@ -43,15 +44,17 @@ def similarities(problems: Problems) -> tuple[Tensor, Tensor, Tensor]:
 
 def plans(problems: Problems) -> Tensor:
     u, v = problems.image_mass[:, None, :, None, :, None], problems.text_mass[None, :, None, :, None]
-    return plans_between(_similarity(problems).detach(), u.detach(), v.detach(), problems.rule)
+    return solution_between(_similarity(problems).detach(), u.detach(), v.detach(), problems.rule).plan
 
 
-def plans_between(similarity: Tensor, u: Tensor, v: Tensor, rule: Rule) -> Tensor:
-    """Plans of similarities (..., P, L) with marginals (..., P, 1) and (..., 1, L).
+def solution_between(
+    similarity: Tensor, u: Tensor, v: Tensor, rule: Rule, start: Tensor | None = None
+) -> Solution:
+    """Of similarities (..., P, L) with marginals (..., P, 1) and (..., 1, L).
 
     Problems that stop together are those of a pair where there are six dimensions, all where there are fewer.
     """
-    return _solve(similarity / rule.eps, u, v, replace(rule, logarithms=True), None).plan
+    return _solve(similarity / rule.eps, u, v, replace(rule, logarithms=True), start)
 
 
 def _similarity(problems: Problems) -> Tensor:
@@ -70,7 +73,7 @@ def _similarity(problems: Problems) -> Tensor:
 def _solve(scores: Tensor, u: Tensor, v: Tensor, rule: Rule, start: Tensor | None) -> Solution:
     present = (u > 0) & (v > 0)
     log_u, log_v = u.log(), v.log()
-    c = torch.where(v > 0, 0.0 if rule.balanced else log_v, -math.inf)
+    c = torch.where(v > 0, log_v if rule.relaxed else 0.0, -math.inf)
     c = c.expand(*scores.shape[:ROWS], 1, -1)
     if start is not None:
         c = torch.where(v > 0, start[..., None, :] / rule.eps, -math.inf)
@@ -80,7 +83,11 @@ def _solve(scores: Tensor, u: Tensor, v: Tensor, rule: Rule, start: Tensor | Non
     iterations = torch.zeros_like(r[..., :1, :])
     for _ in range(rule.max_iter):
         new_r = log_u - p * _log_sum(scores + c, present, COLS) - (1 - p) / rule.eps
+        if rule.partial:
+            new_r = cut_off(new_r, u, rule.mass, ROWS)
         new_c = log_v - q * _log_sum(scores + new_r, present, ROWS)
+        if rule.partial:
+            new_c = cut_off(new_c, v, rule.mass, COLS)
         iterations = iterations + running
         going = running
         if threshold is not None:

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from alignment.arguments import MEMORY
 from alignment.facts import Fact, facts_of, weight_gradients
 from alignment.marginals import marginals, valid_tokens
 from alignment.rule import Rule
 from alignment.sinkhorn import Solution
-from alignment.token import MEMORY, token_transport
+from alignment.token import token_transport
 
 CELL_TENSORS = (
     8  # with a number for each pair of a set's tokens, that live at a time with those of the gradient
@@ -64,6 +65,12 @@ def token_divergence(
     J. Feydy et al., Interpolating between optimal transport and MMD using Sinkhorn divergences, AISTATS 2019,
     arXiv 1810.08278; T. Sejourne et al., Sinkhorn divergences for unbalanced optimal transport, arXiv 1910.12958.
     """
+    if options.get("mass", 1) != 1:
+        raise ValueError(
+            f"mass is {options['mass']}, expected 1: of what a set is from itself, a part is less"
+        )
+    if options.get("diagnostics"):
+        raise ValueError("diagnostics is True, expected False: a divergence is of three problems")
     reach = options.get("reach", torch.inf)
     if not isinstance(reach, (int, float)) and len(set(reach)) > 1:
         raise ValueError(f"reach is {reach}, expected one for both sides: a divergence is symmetric")
@@ -139,7 +146,7 @@ def _solve(scores: Tensor, mass: Tensor, rule: Rule) -> Solution:
     """
     scores, log_mass, present = scores - 1 / rule.eps, mass.log(), mass > 0
     p, _ = rule.powers
-    r = torch.where(present, 0.0 if rule.balanced else log_mass, -math.inf)
+    r = torch.where(present, log_mass if rule.relaxed else 0.0, -math.inf)
     running = torch.ones_like(r[:, :1], dtype=torch.bool)
     for _ in range(rule.max_iter):
         new = (r + log_mass - p * (scores + r.mT).logsumexp(2, keepdim=True)) / 2

@@ -9,8 +9,8 @@ b = T' 1:
                which is the same for a plan that meets both
     PENALTY    reach_u KL(a | u) + reach_v KL(b | v) of the relaxed marginals, KL(a | u) = sum(a log(a / u) - a + u).
                The gradient of the weights comes in here (``weight_gradients``): that of the Lagrangian
-    ROW_ERROR  sum |a - u|: the mass that the rows lack or have too much after the last step; of relaxed rows the
-               distance to what the next step would give them
+    ROW_ERROR  sum |a - u|: the mass that the rows lack or have too much after the last step; of rows that are not to
+               meet u the distance to what the next step would give them
     ITERATIONS how many were made
     CONVERGED  1, or 0 where the rule would have gone on behind the last iteration
 
@@ -25,6 +25,7 @@ import math
 import torch
 from torch import Tensor
 
+from alignment.partial import cut_off
 from alignment.rule import Rule
 from alignment.sinkhorn import Solution
 
@@ -51,32 +52,35 @@ def facts_of(
 
     a, b = plan.sum(col_dim, keepdim=True), plan.sum(row_dim, keepdim=True)
     mass, entropy, penalty = total(a), total(torch.special.xlogy(plan, plan)), torch.zeros_like(total(a))
-    if not rule.balanced:
+    if rule.relaxed:
         reference = total(torch.special.xlogy(rows - a, rows)) + total(torch.special.xlogy(cols - b, cols))
         entropy = entropy + reference + 1 - mass
         for marginal, wanted, reach in ((a, rows, rule.reach[0]), (b, cols, rule.reach[1])):
             if reach < math.inf:
                 penalty = penalty + reach * total(_kl(marginal, wanted))
-    row_error = total((a - rows_wanted(a, solution.r, rows, rule)).abs())
+    row_error = total((a - rows_wanted(a, solution.r, rows, rule, row_dim)).abs())
     converged = 1.0 if solution.unfinished is None else 1.0 - solution.unfinished.to(plan.dtype)
     zero = torch.zeros_like(mass)
     facts = (mass, entropy, penalty, row_error, zero + solution.iterations, zero + converged)
     return torch.stack(facts, dim=-1)
 
 
-def rows_wanted(a: Tensor, r: Tensor, rows: Tensor, rule: Rule) -> Tensor:
+def rows_wanted(a: Tensor, r: Tensor, rows: Tensor, rule: Rule, row_dim: int) -> Tensor:
     """What the next step would make of the rows' masses ``a``."""
-    p, _ = rule.powers
-    if p == 1:
+    if rule.balanced:
         return rows
     log_sum = torch.where(rows > 0, a.log() - r, 0.0)  # log(K c) of the last columns
+    if rule.partial:
+        return (log_sum + cut_off(rows.log() - log_sum, rows, rule.mass, row_dim)).exp()
+    p, _ = rule.powers
     return rows * ((1 - p) * (log_sum - 1 / rule.eps)).exp()
 
 
 def weight_gradients(r: Tensor, c: Tensor, rows: Tensor, cols: Tensor, rule: Rule) -> tuple[Tensor, Tensor]:
     """Derivatives of the regularised optimum with respect to the masses u and v, each up to a constant.
 
-    eps log r and eps log c; of a relaxed side eps log u + (reach + eps) (1 - a / u). A mass of zero has none.
+    eps log r and eps log c, of a mass that bounds nothing this constant; of a relaxed side
+    eps log u + (reach + eps) (1 - a / u). A mass of zero has none.
     """
     if not rule.logarithms:
         r, c = r.log(), c.log()

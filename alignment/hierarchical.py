@@ -3,6 +3,8 @@ and class."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alignment import checks, traced
+from alignment.arguments import MEMORY
+from alignment.diagnostics import Diagnostics, LevelDiagnostics
 from alignment.prompt import prompt_plan
-from alignment.token import MEMORY, token_transport
+from alignment.token import token_transport
 
 STOPS = {"paper": "problem", "release": "release"}  # each variant's stopping rule
 
@@ -29,10 +33,16 @@ def hierarchical_transport(
     max_iter: int = 100,
     stop: str | None = None,
     tol: float = 1e-2,
+    reach: float | tuple[float, float] = math.inf,
+    mass: float = 1.0,
+    token_reach: float | tuple[float, float] = math.inf,
+    token_mass: float = 1.0,
+    schedule: Sequence[float] = (),
+    diagnostics: bool = False,
     normalize: bool = False,
     memory: int = MEMORY,
     implementation: str = "auto",
-) -> Tensor:
+) -> Any:
     r"""Similarity of every image and class as sets of points that are sets of tokens.
 
     With prompt-level features x_m of an image, y_n of a class, :math:`s_{mn} = \cos(x_m, y_n)`, and, unless
@@ -48,6 +58,12 @@ def hierarchical_transport(
     Without tokens the prompt level stands alone, ``C = 1 - s``: MMTPA's flat form and PLOT (points = local
     features of the image and the prompts of the class, ``variant="release"``).
 
+    Where a level moves less than all of its mass (reach, mass), what stays counts as matched at a cosine of zero: with
+    m the mass moved, :math:`\langle T^*, C \rangle + 1 - m` stands in the place of :math:`\langle T^*, C \rangle`.
+
+    Weights and lengths of the image side, ``start``, ``value="regularised"`` and what else ``token_transport`` and
+    ``prompt_plan`` take is had by calling these: ``prompt_plan(1 - s + beta * token_transport(...))``.
+
     Parameters
     ----------
     image_points : (B, M, d) features of unit norm.
@@ -57,7 +73,12 @@ def hierarchical_transport(
     text_lengths : (C,) or (C, N) valid text tokens; best kept on the device of the tokens.
     beta : weight of the token level in the prompt cost.
     eps, max_iter, tol : of both levels.
+    schedule : of both levels.
+    reach, mass : of the prompt level, as in ``token_transport``: points that are far from all others, such as a
+        background among local features, need not be matched.
+    token_reach, token_mass : likewise of the token level.
     stop : of both levels; default ``"problem"`` in the paper variant and ``"release"`` in the other.
+    diagnostics : return a pair, the similarities and ``LevelDiagnostics``.
     normalize : scale all features to unit norm first.
     memory : of the token level, as in ``token_transport``.
     implementation : ``"plain"``, ``"fused"`` or ``"auto"``, of both levels.
@@ -72,6 +93,9 @@ def hierarchical_transport(
     >>> tokens, words = torch.randn(2, 3, 49, 64), torch.randn(5, 4, 8, 64)
     >>> hierarchical_transport(x, y, tokens, words, normalize=True).shape
     torch.Size([2, 5])
+    >>> similarity, how = hierarchical_transport(x, y, normalize=True, mass=0.5, diagnostics=True)
+    >>> how.prompts.mass.shape, how.tokens
+    (torch.Size([2, 5]), None)
 
     References
     ----------
@@ -82,13 +106,27 @@ def hierarchical_transport(
     arXiv 2210.01253.
     """
     _check(image_points, text_points, image_tokens, text_tokens, variant)
+    paper = variant == "paper"
     solver: dict[str, Any] = {"eps": eps, "max_iter": max_iter, "stop": stop or STOPS[variant], "tol": tol}
+    more: dict[str, Any] = {"schedule": tuple(schedule), "diagnostics": diagnostics}
     with torch.autocast(image_points.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(image_points.dtype, text_points.dtype), torch.float32)
         x, y = image_points.to(dtype), text_points.to(dtype)
         if normalize:
             x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
         if traced.is_asked_for():
+            for name, given, without in (
+                ("reach", reach, math.inf),
+                ("mass", mass, 1.0),
+                ("token_reach", token_reach, math.inf),
+                ("token_mass", token_mass, 1.0),
+                ("schedule", more["schedule"], ()),
+                ("diagnostics", diagnostics, False),
+            ):
+                if given != without:
+                    raise ValueError(
+                        f"{name} is {given} while a model is exported, which takes {without} alone"
+                    )
             if normalize and image_tokens is not None and text_tokens is not None:
                 image_tokens, text_tokens = (
                     F.normalize(image_tokens, dim=-1),
@@ -98,23 +136,32 @@ def hierarchical_transport(
             return traced.hierarchical_transport(x, y, image_tokens, text_tokens, text_lengths, **options)
         cosine = torch.einsum("bmd,cnd->bcmn", x, y)
         cost = 1 - cosine
+        of_tokens: Diagnostics | None = None
         if image_tokens is not None and text_tokens is not None:
-            value = "cost" if variant == "paper" else "similarity"
             # In the release the token level shapes the plan only, and no gradient passes a plan.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and variant == "paper"):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and paper):
                 level = token_transport(
                     image_tokens,
                     text_tokens,
                     text_lengths,
-                    value=value,
+                    value="similarity",
+                    reach=token_reach,
+                    mass=token_mass,
                     normalize=normalize,
                     memory=memory,
                     implementation=implementation,
                     **solver,
+                    **more,
                 )
-            cost = cost + beta * level
-        plan = prompt_plan(cost, implementation=implementation, **solver)
-        return 1 - (plan * cost).sum((-2, -1)) if variant == "paper" else (plan * cosine).sum((-2, -1))
+            if diagnostics:
+                level, of_tokens = level
+            cost = cost + beta * (1 - level if paper else level)
+        plan = prompt_plan(cost, reach=reach, mass=mass, implementation=implementation, **solver, **more)
+        if diagnostics:
+            plan, of_prompts = plan
+        moved = 1 if mass == 1 and reach == math.inf else plan.sum((-2, -1))
+        similarity = moved - (plan * cost).sum((-2, -1)) if paper else (plan * cosine).sum((-2, -1))
+    return (similarity, LevelDiagnostics(of_prompts, of_tokens)) if diagnostics else similarity
 
 
 def _check(image_points, text_points, image_tokens, text_tokens, variant) -> None:

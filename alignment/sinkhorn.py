@@ -14,6 +14,10 @@ the kernel with the constant, ``K = exp((S - 1) / eps)``, from c = v:
 
     r = u (K c)^-p,    c = v (K^T r)^-q,    p = reach_u / (reach_u + eps),    q = reach_v / (reach_v + eps)
 
+Where the marginals are bounds between which a given mass is moved, its update is cut off (``alignment.partial``):
+
+    r = min(u / (K c), h),    c = min(v / (K^T r), k),    h and k such that the plan has that mass
+
 [1] M. Cuturi, Sinkhorn distances: lightspeed computation of optimal transport, NeurIPS 2013.
 [2] L. Chizat et al., Scaling algorithms for unbalanced optimal transport problems, Mathematics of Computation 2018.
 """
@@ -28,6 +32,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from alignment.partial import cut_off
 from alignment.rule import Rule
 
 # On a GPU the question "has every problem stopped?" makes the host wait, so it is asked only this often, and not at
@@ -121,9 +126,9 @@ def _scalings(scores, rows, cols, rule, row_dim, col_dim, mean, start, kernel, w
 
 
 def _logarithms(scores, rows, cols, rule, row_dim, col_dim, mean, start, plan, work, options):
-    present = rows > 0
+    present, masses = rows > 0, (rows, cols)
     rows, cols = rows.log(), cols.log()
-    rest = torch.zeros_like(cols) if rule.balanced else cols  # log c of the potential zero
+    rest = cols if rule.relaxed else torch.zeros_like(cols)  # log c of the potential zero
     c = rest.where(cols > -math.inf, -math.inf) if start is None else start
 
     def at(eps: float, c: Tensor):
@@ -138,6 +143,9 @@ def _logarithms(scores, rows, cols, rule, row_dim, col_dim, mean, start, plan, w
             if stage.balanced:
                 r = rows - total(c, col_dim)
                 return r, cols - total(r, row_dim)
+            if stage.partial:
+                r = cut_off(rows - total(c, col_dim), masses[0], stage.mass, row_dim)
+                return r, cut_off(cols - total(r, row_dim), masses[1], stage.mass, col_dim)
             r = rows - p * total(c, col_dim) - (1 - p) / eps  # where the power reaches the kernel's constant
             return r, cols - q * total(r, row_dim)
 

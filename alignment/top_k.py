@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from alignment import plain
-from alignment.token import make_problems
+from alignment import solvers
+from alignment.arguments import Arguments
 
 
 class Matches(NamedTuple):
@@ -42,16 +42,11 @@ def token_matches(
     (tensor([0, 1, 2, 3]), True)
     """
     allow_tf32 = options.pop("allow_tf32", False)
-    problems, chosen = make_problems(image_tokens, text_tokens, text_lengths, **options)
+    problems, chosen = Arguments(image_tokens, text_tokens, text_lengths, **options).problems()
     *_, P, L = problems.sizes
     if not 1 <= k <= P * L:
         raise ValueError(f"k is {k}, expected 1 to {P * L} for plans of {P} x {L} tokens")
     if chosen == "dense":
         raise ValueError("token_matches is not mapped or differentiated by torch.func")
-    if chosen == "fused":
-        from alignment.fused import token as fused
-
-        mass, place = fused.largest(problems, allow_tf32, k)
-    else:
-        mass, place = plain.largest(problems, k)
+    mass, place = solvers.largest(problems, chosen, allow_tf32, k)
     return Matches(mass, place // L, place % L)

@@ -65,7 +65,11 @@ def test_self_terms_are_computed_once_for_each_set(monkeypatch):
     assert solved == [4, 3]  # and not 2 * 4 * 3
 
 
-def test_reaches_that_differ_are_refused():
+def test_what_makes_no_divergence_is_refused():
+    with pytest.raises(ValueError, match=r"mass is 0\.5, expected 1"):
+        token_divergence(X, Y, mass=0.5)
+    with pytest.raises(ValueError, match="diagnostics is True, expected False"):
+        token_divergence(X, Y, diagnostics=True)
     with pytest.raises(ValueError, match="expected one for both sides"):
         token_divergence(X, Y, reach=(0.1, 0.2))
 

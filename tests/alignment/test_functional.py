@@ -14,6 +14,7 @@ OPTIONS = [
     {"stop": "release", "tol": 1e-4},
     {"eps": 0.02, "max_iter": 20},
     {"reach": 0.3, "value": "regularised"},
+    {"mass": 0.6, "value": "regularised"},
     {"stop": "fixed", "max_iter": 3, "normalize": True},
 ]
 
