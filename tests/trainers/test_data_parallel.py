@@ -14,7 +14,7 @@ from tests import copies
 from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, learned, make_cfg
 from trainers import data_parallel
 
-STEPS = 3
+STEPS = 2
 RUNS: dict[str, tuple[str, list[object]]] = {method: (method, []) for method in LEARNERS} | {
     "KgCoOp of sampled classes": ("KgCoOp", ["TRAINER.CLASS_SAMPLE", 8]),
     "MMTPA of sampled classes in chunks": ("MMTPA", ["TRAINER.CLASS_SAMPLE", 8, "MODEL.TEXT_CHUNK", 2]),
