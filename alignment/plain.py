@@ -28,6 +28,7 @@ from alignment.scores import OfCosts, OfFeatures
 from alignment.sinkhorn import Solution, solve
 
 
+@torch.compiler.disable  # how often it iterates depends on the values: a compiler would make a hundred graphs of it
 def similarities(problems: Problems, with_facts: bool) -> tuple[Tensor, Tensor, Tensor]:
     """sum(T * S) of all problems, (B, C, M, N), and if wanted their facts, (B, C, M, N, 6), and the potentials of the
     text tokens, (B, C, M, N, L), each else empty.
@@ -37,6 +38,7 @@ def similarities(problems: Problems, with_facts: bool) -> tuple[Tensor, Tensor, 
     return _Transport.apply(*problems.tensors, problems, with_facts)
 
 
+@torch.compiler.disable
 @torch.no_grad()
 def plans(problems: Problems) -> Tensor:
     """The plans themselves, (B, C, M, N, P, L), zero at padding."""
@@ -51,6 +53,7 @@ def plans(problems: Problems) -> Tensor:
     return result
 
 
+@torch.compiler.disable
 @torch.no_grad()
 def largest(problems: Problems, k: int) -> tuple[Tensor, Tensor]:
     """The k largest entries of every plan, (B, C, M, N, k), and their places p * L + l."""
