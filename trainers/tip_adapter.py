@@ -28,6 +28,7 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, each
 
 from .base import PREC, Release
+from .checkpoint import find_checkpoint, read_checkpoint
 from .heads import PASSES, VARIANT, HeadModel, HeadTrainer
 from .prompt_model import unit
 from .templates import SELECTED
@@ -196,6 +197,11 @@ class _TipAdapters(HeadTrainer):
             raise ValueError(
                 "TRAINER.TIPADAPTER.VARIANT is release, which chooses by test images: TEST.NO_TEST False is needed"
             )
+        if options.VARIANT == "release" and cfg.TEST.FINAL_MODEL != "last_step":
+            raise ValueError(
+                "TRAINER.TIPADAPTER.VARIANT is release, which chooses by test images: TEST.FINAL_MODEL 'last_step' is "
+                f"needed, it is {cfg.TEST.FINAL_MODEL!r}"
+            )
         super().train()
 
     def set_model_mode(self, mode: str = "train", names: Any = None) -> None:
@@ -287,7 +293,7 @@ class TipAdapterF(_TipAdapters):
         self.set_model_mode("train")  # fills
 
     def after_epoch(self) -> None:
-        """The search comes before the last epoch's checkpoint is written."""
+        """The search comes before the last epoch's checkpoint is written, unless another epoch may be the best."""
         if self.cfg.TRAINER.TIPADAPTER.VARIANT == "release":
             accuracy = self.test(split="test")
             if accuracy > self.best[0]:
@@ -295,8 +301,24 @@ class TipAdapterF(_TipAdapters):
         if self.epoch + 1 == self.max_epoch:
             if self.best[0] >= 0:
                 self.model.keys.data.copy_(self.best[1])
-            self.search()
+            if not self.chooses_epoch:
+                self.search()
         super().after_epoch()
+
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether validation images choose the epoch whose keys are tested."""
+        return self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+
+    def after_train(self) -> None:
+        """The best epoch's keys get the alpha and beta that go with them."""
+        if self.chooses_epoch:
+            best = find_checkpoint(self.output_dir, self.model_name, None)
+            done = read_checkpoint(best)["epoch"]
+            self.load_model(self.output_dir)
+            self.search()
+            self.save_model(done - 1, self.output_dir, val_result=self.best_result, model_name=best.name)
+        super().after_train()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "best": list(self.best)}

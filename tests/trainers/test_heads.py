@@ -236,6 +236,29 @@ class TestTipAdapter:
         ):
             make("TipAdapterF", "TRAINER.TIPADAPTER.VARIANT", "release", output="silent").train()
 
+    def test_the_best_epochs_keys_are_searched_for_and_tested(self, make, images, monkeypatch):
+        """What is tested after a choice of epochs has the alpha and beta that go with its keys."""
+        searched, keys = [], []
+
+        def search(self, *_):
+            searched.append(self.keys.detach().clone())
+            self.scales = torch.tensor([1.5, 2.5])
+
+        monkeypatch.setattr(TipAdapterModel, "search", search)
+        chosen = ["TEST.NO_TEST", False, "TEST.FINAL_MODEL", "best_val", "OPTIM.LR", 0.1]
+        trainer = make("TipAdapterF", *chosen)
+        accuracies, after = iter([20.0, 30.0, 10.0, 0.0]), trainer.after_epoch
+        trainer.after_epoch = lambda: (keys.append(trainer.model.keys.detach().clone()), after())
+        trainer.test = lambda split=None: next(accuracies)
+        fit(trainer)
+        assert [torch.equal(found, keys[1]) for found in searched] == [True]
+        assert torch.equal(trainer.model.keys, keys[1])
+        assert trainer.model.scales.tolist() == [1.5, 2.5]
+        again = load(make("TipAdapterF", output="again"), trainer.cfg.OUTPUT_DIR)
+        assert torch.equal(evaluate(again, images), evaluate(trainer, images))
+        with pytest.raises(ValueError, match=r"which chooses by test images: .*FINAL_MODEL 'last_step'"):
+            make("TipAdapterF", *chosen, "TRAINER.TIPADAPTER.VARIANT", "release", output="both").train()
+
     def test_a_model_is_built_for_as_many_images_as_its_checkpoint_has(self, make, images):
         trainer = fit(make("TipAdapterF", "OPTIM.MAX_EPOCH", 1, "TRAINER.TIPADAPTER.SEARCH", False))
         other = make("TipAdapterF", "DATASET.NUM_SHOTS", 1, output="other")
