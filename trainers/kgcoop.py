@@ -4,9 +4,6 @@ CoOp, and a term that holds the learned class texts close to those of zero-shot 
 L = CE + W (1 - mean_c cos(t_c, t0_c)).
 """
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from clip import CLIP
@@ -15,12 +12,12 @@ from foundation.keys import Key, at_least
 
 from .base import PromptTrainer, Release
 from .coop import CoOp, CoOpModel
-from .unit import unit
+from .near_zeroshot import NearZeroshotModel
 
 WORDS = "a photo of a"
 
 
-class KgCoOpModel(CoOpModel):
+class KgCoOpModel(NearZeroshotModel, CoOpModel):
     """CoOp's context, from the words "a photo of a"; CTX_INIT may give others."""
 
     zeroshot_guides = True
@@ -38,12 +35,6 @@ class KgCoOpModel(CoOpModel):
         if given == "False":  # the release's key is a switch; off, the context is Gaussian
             return ""
         return WORDS if given in ("", "True") else given
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        texts = self.encode_texts()
-        logits = self.logits(images, texts)
-        distance = 1 - torch.sum(unit(texts) * self.of_classes(self.zeroshot), dim=-1).mean()
-        return F.cross_entropy(logits, labels) + self.weight * distance, logits
 
 
 @TRAINER_REGISTRY.register()

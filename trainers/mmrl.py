@@ -26,6 +26,7 @@ from foundation.keys import Allowed, Key, at_least, one_of, share
 
 from .base import PREC, PromptTrainer
 from .fixed_texts import FixedTextModel, FixedTexts
+from .near_zeroshot import distance
 from .text_context import STD
 from .unit import unit
 
@@ -174,8 +175,8 @@ class MMRLModel(FixedTextModel):
         of_class, of_rep = self.parts(features, texts)
         alpha = self.options.ALPHA
         frozen = self.clip.image(images).summary[:, 0]
-        of_images = 1 - torch.sum(unit(features.summary) * unit(frozen), dim=-1).mean()
-        of_texts = 1 - torch.sum(unit(texts) * self.of_classes(self.frozen_texts), dim=-1).mean()
+        of_images = distance(features.summary, unit(frozen))
+        of_texts = distance(texts, self.of_classes(self.frozen_texts))
         loss = alpha * F.cross_entropy(of_class, labels) + (1 - alpha) * F.cross_entropy(of_rep, labels)
         return loss + self.weight * (of_images + of_texts), torch.lerp(of_rep, of_class, alpha)
 

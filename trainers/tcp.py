@@ -14,10 +14,8 @@ results.
 
 from collections import OrderedDict
 
-import torch
 from open_clip.transformer import QuickGELU
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from yacs.config import CfgNode
 
 from clip import CLIP, Changes, Tokens
@@ -25,9 +23,8 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
 from .base import PREC, PromptTrainer, Release
-from .prompt_model import PromptModel
+from .near_zeroshot import NearZeroshotModel
 from .text_context import STD, TextContext
-from .unit import unit
 
 WORDS, RELEASED_WEIGHT = "a photo of a", 8.0
 #: Words of the class text, of which the first N_CTX are learned: those that the release writes out.
@@ -49,7 +46,7 @@ ZEROSHOT = {
 }
 
 
-class TCPModel(PromptModel):
+class TCPModel(NearZeroshotModel):
     """n context tokens (n, w), and the network d -> d / 4 -> n w."""
 
     released = {"context.ctx": "ctx", "meta_net": "meta_net"}
@@ -87,12 +84,6 @@ class TCPModel(PromptModel):
         n, w = self.context.ctx.shape
         tokens = self.meta_net(self.zeroshot).view(-1, 1, n, w)
         return Changes(tokens=(Tokens(self.block, tokens),))
-
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        texts = self.encode_texts()
-        logits = self.logits(images, texts)
-        distance = 1 - torch.sum(unit(texts) * self.of_classes(self.zeroshot), dim=-1).mean()
-        return F.cross_entropy(logits, labels) + self.weight * distance, logits
 
 
 @TRAINER_REGISTRY.register()
