@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Sized
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -154,11 +154,13 @@ def all_trainers(args: argparse.Namespace) -> list[str]:
         raise ValueError(f"no trainer has a config {args.config!r}")
     protocol = PROTOCOLS[args.protocol]
     configs = {name: args.config or shipped.configs(name)[0] for name in names}
+    targets = args.datasets or protocol.datasets if protocol.has_source else ()
+    others = protocol.other_classes or any(_differ(args.source, target) for target in targets)
     return [
         name
         for name, config in configs.items()
         if protocol.for_learning in (None, shipped.learns(name, config))
-        and not (protocol.other_classes and _learns_each_class(name, config))
+        and not (others and _learns_each_class(name, config))
     ]
 
 
@@ -186,17 +188,37 @@ def check_settings(runs: list[Run]) -> None:
 def check_classes(protocol: str, runs: list[Run], settings: tuple[str, ...] = ()) -> None:
     """ValueError where models are to be tested on classes that they were not trained on, and one takes no others."""
     if PROTOCOLS[protocol].other_classes:
-        tested = dict.fromkeys((run.trainer, run.config) for run in runs if run.tests)
-        fixed = [
-            f"{trainer}/{config}"
-            for trainer, config in tested
-            if _learns_each_class(trainer, config, settings)
-        ]
-        if fixed:
-            raise WrongInput(
-                f"{protocol} tests classes that were not trained, and {', '.join(fixed)} would learn something for "
-                "each of its own classes: fewshot is for that"
-            )
+        where, instead = "tests classes that were not trained", "fewshot is for that"
+        tests = [run for run in runs if run.tests]
+    else:
+        tests = _of_other_classes(runs)
+        names = ", ".join(dict.fromkeys(run.dataset for run in tests))
+        where = f"tests on {names} classes that are not all those that were trained"
+        instead = "other --datasets, or other --trainers"
+    tested = dict.fromkeys((run.trainer, run.config) for run in tests)
+    fixed = [
+        f"{trainer}/{config}" for trainer, config in tested if _learns_each_class(trainer, config, settings)
+    ]
+    if fixed:
+        raise WrongInput(
+            f"{protocol} {where}, and {', '.join(fixed)} would learn something for each of its own classes: {instead}"
+        )
+
+
+def _of_other_classes(runs: list[Run]) -> list[Run]:
+    """Tests on a data set with another number of classes than the one of the training, by what is published of both."""
+    trained = {run.folder: run.dataset for run in runs if not run.tests}
+    pairs = {run: (trained.get(run.tests, run.dataset), run.dataset) for run in runs if run.tests}
+    return [run for run, (source, target) in pairs.items() if source != target and _differ(source, target)]
+
+
+def _differ(*names: str) -> bool:
+    import datasets  # noqa: F401  registers them; here, because it takes seconds
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    found = (DATASET_REGISTRY.get(shipped.registered_name(name)) for name in names)
+    origins: list[Any] = [getattr(dataset, "origin", None) for dataset in found]
+    return None not in origins and len({origin.sizes[0] for origin in origins}) > 1
 
 
 def _learns_each_class(trainer: str, config: str, settings: tuple[str, ...] = ()) -> bool:

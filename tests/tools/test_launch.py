@@ -199,6 +199,25 @@ def test_what_is_learned_for_each_class_is_not_tested_on_others(protocol):
         launch.check_classes(protocol, runs, ("TRAINER.COOP.CSC", "True"))
 
 
+def test_variants_with_fewer_classes_are_not_tested_with_what_is_learned_for_each_class():
+    """ImageNet-A and -R have 200 of the classes that were trained; V2 and the toy variants have all."""
+    method = ["--trainers", "TaskRes", "--config", "mini", "--seeds", "1"]
+    for source, variants, refused in (
+        ("imagenet", ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"], "imagenet_a, imagenet_r"),
+        ("imagenet", ["imagenetv2", "imagenet_sketch"], ""),
+        ("shapes", ["shapes_noise"], ""),
+    ):
+        words = ["dg", *method, "--source", source, "--datasets", *variants]
+        runs = launch.expand(launch.grid_of(launch.make_parser().parse_args(words)))
+        everyone = launch.all_trainers(launch.make_parser().parse_args([*words, "--trainers", "all"]))
+        assert ("TaskRes" in everyone, "CoOp" in everyone) == (not refused, True)
+        if not refused:
+            launch.check_classes("dg", runs)
+            continue
+        with pytest.raises(ValueError, match=f"^dg tests on {refused} classes .*, and TaskRes/mini would"):
+            launch.check_classes("dg", runs)
+
+
 def test_what_would_run_is_shown_and_not_run(start, root, tmp_path):
     command = [
         sys.executable,

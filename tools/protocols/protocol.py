@@ -66,6 +66,11 @@ class Protocol:
     charts: Callable[[Group, list[Result], str], Iterable[Chart]] = lambda *_: ()
     measures: Callable[[list[Result], str | None], Iterable[tuple[str, Measure]]] = lambda *_: ()
 
+    @property
+    def has_source(self) -> bool:
+        """Whether models are trained on one data set, and tested on others."""
+        return any("SOURCE" in step.words for step in self.steps.values())
+
 
 def of_each_cell(*steps: Callable[[Cell], list[Run]]) -> Callable[[Grid], Iterator[Run]]:
     """The `runs` of a protocol that does all `steps` on each cell of the grid."""
