@@ -132,6 +132,11 @@ class TextPrompts:
         layout, tokens = selection(self.layout, tuple(classes), self.branch.device)
         return TextPrompts(self.root, self.branch.index_select(-2, tokens), layout)
 
+    def beside(self, other: "TextPrompts") -> "TextPrompts":
+        """One forest with the roots of both, of one length, over the branches that both have."""
+        layout = replace(self.layout, roots=self.layout.roots + other.layout.roots)
+        return TextPrompts(torch.cat([self.root, other.root]), self.branch, layout)
+
 
 def split_texts(texts: list[str], context_length: int = CONTEXT_LENGTH) -> tuple[list[int], list[list[int]]]:
     """Token ids of plain texts as one root, their longest common beginning, and a branch each, with the end of text.

@@ -17,17 +17,17 @@ class TextContext(nn.Module):
     """N prompts "[SOS] [context] [frozen words] [class name] . [EOT]" for each of C classes (CoOp, section 3.1).
 
     Learnable parameters, w the width of the text tower:
-        ctx: (n, w) for one prompt, (N, n, w) for ``sentences``, (C, n, w) when class-specific.
+        ctx: (n, w) for one prompt, (N, n, w) for ``sentences``, (C, n, w) when class-specific, (C, N, n, w) when both.
         deep: D - 1 tensors of the shape of ``ctx``, the replacements of the context at the input of blocks 2..D.
 
     Args:
         clip: the backbone.
-        classnames: "_" is read as a space.
+        classnames: "_" is read as a space, unless ``underscores``.
         n_ctx: n, number of context tokens.
         init: words whose embeddings the context starts from, its first n tokens; further words stay frozen between
             context and class name. Empty, or shorter than n: Gaussian.
         sentences: N texts instead of ``init``, one for each prompt, "" for a Gaussian one.
-        class_specific: a context for each class.
+        class_specific: a context for each class; of ``sentences`` that are all the same one for each of these, too.
         position: where the class name stands: behind the context ("end"), in its middle, or in front of it.
         depth: D, 1 for shallow contexts only; only those allow class-specific contexts or other positions.
         depth_key: the config key that says so, for messages.
@@ -35,6 +35,7 @@ class TextContext(nn.Module):
             those at positions 0 .. EOT - 2, with the end of text of that prompt ("own") or of the class's first
             ("first"), behind whose the others may have ended; "" for none.
         ending: what stands behind the class name.
+        underscores: leave them in class names.
 
     Raises:
         ValueError: a prompt is longer than the text tower's context (the class is named), or depth exceeds the tower.
@@ -58,6 +59,7 @@ class TextContext(nn.Module):
         depth_key: str = "PROMPT_DEPTH_TEXT",
         tokens: str = "",
         ending: str = ".",
+        underscores: bool = False,
     ) -> None:
         super().__init__()
         if n_ctx < 1:
@@ -76,15 +78,15 @@ class TextContext(nn.Module):
         starts = [ids if len(ids) >= n_ctx else [] for ids in starts]
         contexts = torch.stack([_initial(clip, ids[:n_ctx], n_ctx) for ids in starts])
         if class_specific:
-            contexts = contexts.repeat(len(classnames), 1, 1)
+            contexts = contexts.repeat(len(classnames), 1, 1, 1)
             contexts = contexts if starts[0] else torch.randn_like(contexts) * STD
+            contexts = contexts if sentences else contexts[:, 0]
         self.ctx = nn.Parameter(contexts if sentences or class_specific else contexts[0])
         self.deep = nn.ParameterList(torch.randn_like(self.ctx) * STD for _ in range(depth - 1))
 
         frozen = [ids[n_ctx:] for ids in starts]
-        roots, branches = _forest(
-            classnames, n_ctx, frozen, position, shared=not class_specific, ending=ending
-        )
+        names = classnames if underscores else [_spaced(name) for name in classnames]
+        roots, branches = _forest(names, n_ctx, frozen, position, shared=not class_specific, ending=ending)
         for name, branch in zip(classnames, branches, strict=True):
             check_length(max(map(len, roots)) + len(branch), clip.text.context_length, name)
         stops = [len(branch) - 1 for branch in branches]
@@ -119,12 +121,13 @@ class TextContext(nn.Module):
     def forward(self) -> TextPrompts:
         """The N prompts of all C classes: N roots (N, K, w) under which stand the T tokens of C branches (T, w).
 
-        With a context behind the class name the branches differ by root, (N, T, w). Class-specific contexts leave one
-        root, [SOS], and stand in the branches.
+        With a context behind the class name the branches differ by root, (N, T, w). Class-specific contexts leave
+        [SOS] alone of each root, and stand in the branches.
         """
-        contexts = self.ctx if self.ctx.dim() == 3 else self.ctx[None]
         if self.class_specific:  # all in the branches, class by class
-            return TextPrompts(self.root_frozen, self._branch(contexts.flatten(0, 1)[None]), self.layout)
+            own = self.ctx if self.ctx.dim() == 4 else self.ctx[:, None]
+            return TextPrompts(self.root_frozen, self._branch(own.transpose(0, 1).flatten(1, 2)), self.layout)
+        contexts = self.ctx if self.ctx.dim() == 3 else self.ctx[None]
         before = len(self.root_places)
         root = self.root_frozen.index_copy(1, self.root_places, contexts[:, :before])
         behind = contexts[:, before:].repeat(
@@ -146,6 +149,12 @@ class TextContext(nn.Module):
         if rows.shape[1] == 0:
             return self.branch_frozen[0]
         return self.branch_frozen.expand(len(rows), -1, -1).index_copy(1, self.branch_places, rows)
+
+    def freeze(self) -> None:
+        """Keep the context as it starts: it is no parameter any more, and in no checkpoint."""
+        ctx = self.ctx.detach()
+        del self.ctx
+        self.register_buffer("ctx", ctx, persistent=False)
 
     def words(self, label: int) -> list[list[str]]:
         """The tokens of a class's N prompts as readable strings, up to the end of text or, where the tower is asked for
@@ -179,12 +188,12 @@ def _forest(
         frozen = [[] for _ in frozen]
     roots = [[SOS] + [CONTEXT] * before + words for words in frozen]
     branches = []
-    for name in map(_spaced, classnames):
+    for name in classnames:
         n_name = len(encode(name))
         tail = [*encode(name + ending), EOT]  # a full stop may join the name's last token
         branches.append(tail[:n_name] + [CONTEXT] * behind + tail[n_name:])
     if not shared:
-        roots, start = [[SOS]], roots[0][1:]
+        roots, start = [[SOS]] * len(roots), roots[0][1:]
         branches = [start + branch for branch in branches]
     return roots, branches
 

@@ -57,6 +57,12 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("vit_b16_ep50_ctxv1", (), IMAGENET),
         Choice("vit_b16_ctxv1"),
     ),
+    "GalLoP": (
+        Choice("vit_b16_batch128_ep50", (), IMAGENET),
+        Choice("vit_b16_batch128", (), ("sun397",)),
+        Choice("vit_b16_batch10", (), ("eurosat",)),
+        Choice("vit_b16"),
+    ),
     "IVLP": (Choice("vit_b16_c2_ep5_batch4_2+2ctx"),),
     "KgCoOp": (Choice("vit_b16_ep100"),),
     "MMTPA": (
