@@ -32,7 +32,7 @@ from tools.launching.estimate import Estimate, duration
 from tools.launching.grid import SOURCE, Grid
 from tools.launching.local import Local, slots, visible_gpus
 from tools.launching.run import Run, as_typed
-from tools.launching.search import Search, check_validation_images, search_of
+from tools.launching.search import Search, check_keys, check_validation_images, search_of
 from tools.launching.state import finished, settings
 from tools.launching.status import Status, name_of
 from tools.protocols import PROTOCOLS, check_protocol, expand
@@ -293,6 +293,7 @@ def work(
 
 def work_and_choose(search: Search, executor: Executor, output: Path, dry_run: bool) -> dict[Run, str]:
     """Do the runs of a search: those that are chosen from, and the tests of what was chosen; as `work`."""
+    check_keys(search)
     for pairs in search.combinations:
         check_settings(search.runs(pairs))
         check_classes(search.grid.protocol, search.runs(pairs), search.grid.settings + pairs)

@@ -6,6 +6,7 @@ best mean accuracy over the seeds is chosen; then the protocol's tests are run o
 No other model meets a test image.
 """
 
+import ast
 import contextlib
 import io
 import itertools
@@ -34,6 +35,7 @@ DECIDED = {
 #: And those of which two values are tested on different images.
 NOT_SEARCHED = DECIDED | {
     "DATASET.SUBSAMPLE_CLASSES": "accuracies on different classes cannot be compared",
+    "TEST.TEMPERATURE": "it changes no prediction",
 }
 _LONGEST = 60  # characters of a folder's name
 
@@ -176,11 +178,51 @@ def search_of(grid: Grid, given: Sequence[Sequence[str]], on: str | None) -> Sea
             raise WrongInput(f"--search {key}: it is given {'twice' if key in options else 'by --opts, too'}")
         if key in NOT_SEARCHED:
             raise WrongInput(f"--search {key}: {NOT_SEARCHED[key]}")
-        options[key] = tuple(dict.fromkeys(values))
+        _check_different(key, values)
+        options[key] = tuple(values)
     for key in grid.settings[::2]:
         if key in DECIDED:
             raise WrongInput(f"--opts {key}: with --search, {DECIDED[key]}")
     return Search(grid, tuple(options.items()))
+
+
+def _check_different(key: str, values: Sequence[str]) -> None:
+    """ValueError where two values are the same."""
+    seen: dict[str, str] = {}
+    for value in values:
+        meant = _meant(value)
+        if meant in seen:
+            twice = "there twice" if seen[meant] == value else f"{seen[meant]}, which is there already"
+            raise WrongInput(f"--search {key}: {value} is {twice}")
+        seen[meant] = value
+
+
+def _meant(value: str) -> str:
+    """A setting's value in one way of writing it: "2e-3" and "0.002" are the same number."""
+    try:
+        read = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return repr(float(read) if type(read) is int else read)
+
+
+def check_keys(search: Search) -> None:
+    """ValueError for a key of another method's section: of a method that does not read it all candidates are alike."""
+    from dassl.config import get_cfg_default  # here, because it takes seconds
+    from dassl.engine import TRAINER_REGISTRY
+    from runs.schema import declared_keys, extend_cfg
+    from runs.settings import leaves
+
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    known = dict(leaves(cfg))
+    for trainer, _ in search.grid.trainers:
+        if not hasattr(TRAINER_REGISTRY.get(trainer), "declared_keys"):
+            continue  # who knows what it reads
+        own = declared_keys(trainer)
+        for key, _ in search.options:
+            if key.startswith("TRAINER.") and key in known and key not in own:
+                raise WrongInput(f"--search {key}: {trainer} does not read it")
 
 
 def check_validation_images(runs: Sequence[Run], data: Path) -> None:

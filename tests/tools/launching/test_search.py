@@ -9,7 +9,7 @@ from runs.record import read_record
 from tests.tools.outputs import leave
 from tools import launch
 from tools.launching.grid import Grid
-from tools.launching.search import Search, folder_name, search_of
+from tools.launching.search import Search, check_keys, folder_name, search_of
 from tools.reporting.collect import collect
 from tools.reporting.contents import all_tables
 from tools.reporting.tables import as_text
@@ -112,12 +112,23 @@ def test_a_choice_is_made_for_each_data_set_and_number_of_shots():
         ([["OPTIM.MAX_EPOCH", "1"]], None, "it is given by --opts, too"),
         ([["DATASET.SUBSAMPLE_CLASSES", "base", "new"]], None, "different classes cannot be compared"),
         ([["TEST.SPLIT", "val", "test"]], "val", "candidates are evaluated on validation images"),
+        ([["TEST.TEMPERATURE", "True", "False"]], "val", "it changes no prediction"),
+        ([["OPTIM.LR", "2e-3", "0.1", "0.002"]], "val", "OPTIM.LR: 0.002 is 2e-3, which is there already"),
+        ([["OPTIM.NAME", "sgd", "sgd"]], "val", "OPTIM.NAME: sgd is there twice"),
     ],
 )
 def test_what_cannot_be_searched_for_is_said(given, on, words):
     with pytest.raises(ValueError, match=r"^--(on|search) ") as caught:
         search_of(grid(settings=("OPTIM.MAX_EPOCH", "1")), given, on)
     assert words in str(caught.value)
+
+
+def test_a_key_that_a_method_does_not_read_is_not_searched_for():
+    both = Grid("fewshot", (("CoOp", "mini"), ("MaPLe", "mini")), ("shapes",), (1,))
+    with pytest.raises(ValueError, match=r"^--search TRAINER\.MAPLE\.N_CTX: CoOp does not read it$"):
+        check_keys(search_of(both, [["TRAINER.MAPLE.N_CTX", "2", "4"]], "val"))
+    for key in ("OPTIM.LR", "TRAINER.CLASS_SAMPLE", "TRAINER.NO_SUCH"):  # the last one is said by others
+        check_keys(search_of(both, [[key, "8", "9"]], "val"))
 
 
 def test_checkpoints_that_are_all_tested_are_not_chosen_from():
