@@ -1,18 +1,24 @@
 """What a run's record says of its probabilities: temperature, halves of the classes, images of other classes."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dassl.config import get_cfg_default
 from datasets.split import load_split
 from foundation.probabilities import told_apart
 from runs import original_dassl
+from runs.model_temperature import settle_temperature
 from runs.record import read_record
+from runs.schema import extend_cfg
 from runs.trained import load_run
-from tests.test_train import changed
+from tests.tools.outputs import leave
+from tests.train.running import changed
+from tools.launching.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,37 @@ def test_a_wrong_folder_of_other_images_is_one_line(
         (folder / "digit.png").symlink_to(digits / "images" / split.test[0].path)
     run_train("--eval-only", "--ood", folder, *words).assert_wrong_input(named.format(folder=folder))
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("model_dir", "weights", "subset", "fits"),
+    [
+        ("", "", "all", True),  # nothing was learned
+        ("", "", "new", False),
+        ("file", "", "base", False),  # a release's: nobody says what it was trained on
+        ("", "file", "base", False),
+        ("published", "", "base", True),
+        ("published", "", "all", False),
+    ],
+)
+def test_whose_images_a_temperature_is_fitted_on(model_dir, weights, subset, fits, tmp_path, capsys):
+    """Of a model that was trained elsewhere it would have seen labels that its test is to do without."""
+    (tmp_path / "file").write_bytes(b"")
+    base = ("DATASET.SUBSAMPLE_CLASSES", "base")
+    trained = Run("base2new_train", "CoOp", "mini", "handwritten_digits", 1, 16, "published", base)
+    leave(tmp_path, trained, None).rename(tmp_path / "published" / "config.json")
+    cfg = get_cfg_default()
+    extend_cfg(cfg)
+    cfg.DATASET.NAME, cfg.DATASET.SUBSAMPLE_CLASSES = "HandwrittenDigits", subset
+    cfg.MODEL.INIT_WEIGHTS = weights and str(tmp_path / weights)
+    trainer = SimpleNamespace(cfg=cfg)
+    settle_temperature(trainer, model_dir and str(tmp_path / model_dir), None)
+    assert trainer.fits_temperature == fits
+    said = (
+        "No temperature is fitted (TEST.TEMPERATURE): nothing says on which classes "
+        in capsys.readouterr().out
+    )
+    assert said == ("file" in (model_dir, weights))
 
 
 def test_the_originals_evaluator_is_looked_on():
