@@ -1,4 +1,4 @@
-"""Triton kernels of ``alignment.fused.token``: one program, and as a rule one warp, for one problem.
+"""Triton kernels of transport between sets of tokens: one program, and as a rule one warp, for one problem.
 
 The scores of a chunk of problems are in memory as a matrix (text tokens, image tokens) of a row stride; a problem is P
 adjacent columns of L adjacent rows. A token of mass zero takes no part; its scores are not read.
