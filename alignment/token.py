@@ -207,7 +207,8 @@ def token_plan(
 
 
 def _check_result(result: Tensor, check_finite: bool) -> None:
-    if checks.can_look(result, check_finite) and not torch.isfinite(result).all():
+    # The ends of what is there are finite where all is, and take no memory, which plans have much of.
+    if checks.can_look(result, check_finite) and not torch.stack(result.aminmax()).isfinite().all():
         raise ValueError(
             "token_transport met non-finite numbers: image_tokens or text_tokens (or cost) hold NaN or infinity, "
             "or are far from unit norm (normalize=True scales them)"
