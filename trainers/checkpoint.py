@@ -95,7 +95,10 @@ def load_learned(model: PromptModel, state: Any, source: str) -> None:
     ours = isinstance(state.get(EXTRA), Mapping)
     if ours:
         _compare(model.about, state[EXTRA], source)
-    state = model.take(state)
+    try:
+        state = model.take(state)
+    except WrongInput as error:
+        raise WrongInput(f"{source}: {error}") from error
     own = _saved(model)
     if ours:
         names = {name: name for name in own}

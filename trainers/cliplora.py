@@ -9,12 +9,16 @@ In the text tower texts share their beginning, and so that has one dropout mask 
 adapted matrix is that of W alone. Nothing is held out: the last step's weights are tested.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
 from clip import CLIP, Changes
 from dassl.engine import TRAINER_REGISTRY
+from foundation.errors import WrongInput
 from foundation.keys import Key, one_of
 
 from . import lora
@@ -30,6 +34,7 @@ class CLIPLoRAModel(TunedTowerModel):
     def __init__(self, cfg: CfgNode, clip: CLIP, classnames: list[str], template: str) -> None:
         options = cfg.TRAINER.CLIPLORA
         super().__init__(cfg, clip, classnames, template, "ENCODER", options.ENCODER)
+        self.options = options
         self.cut = options.VARIANT == "release"
         self.additions = lora.Additions(clip, self.towers, options)
         self.released = self.additions.released("additions")
@@ -39,6 +44,20 @@ class CLIPLoRAModel(TunedTowerModel):
 
     def image_changes(self) -> Changes:
         return Changes(weights=self.additions.weights("vision", self.training, self.cut))
+
+    def take(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The release's file has its weights by layers, and says with what settings they were learned."""
+        layers, said = state.get("weights"), state.get("metadata")
+        if not isinstance(layers, Mapping) or not isinstance(said, Mapping):
+            return state
+        for key in ("R", "ALPHA", "ENCODER", "PARAMS", "POSITION"):
+            both = (self.options[key], said.get(key.lower(), self.options[key]))
+            here, there = (sorted(value) if isinstance(value, (list, tuple)) else value for value in both)
+            if here != there:
+                raise WrongInput(
+                    f"TRAINER.CLIPLORA.{key} is {here}, it was written with {key.lower()} {there}"
+                )
+        return self.additions.of_release(layers)
 
     def inverse_temperature(self) -> Tensor:
         return torch.full_like(self.clip.logit_scale, SCALE)

@@ -5,9 +5,11 @@ arXiv 2312.03732); A is Kaiming-uniform and B zero at the start, and dropout act
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from clip import CLIP, LowRank
@@ -83,12 +85,32 @@ class Additions(nn.ModuleDict):
                 found[f"blocks.{block}.{matrix}.weight"] = change
         return found
 
+    def of_release(self, layers: Mapping[str, Any]) -> dict[str, Tensor]:
+        """What the release's file holds, {"layer_0": {"q_proj": {"w_lora_A": ...}}}, by ``released``'s names for it.
+
+        Layers are counted over the blocks that have additions, those of the text tower first.
+        """
+        blocks = list(dict.fromkeys(key.rpartition("_")[0] for key in self))
+        found = {}
+        for number, place in enumerate(blocks):
+            kind, block = place.split("_")
+            matrices = layers.get(f"layer_{number}", {})
+            for matrix, parts in matrices.items() if isinstance(matrices, Mapping) else ():
+                for part, value in parts.items() if isinstance(parts, Mapping) else ():
+                    found[f"{in_clip(kind, block, matrix)}.{part}"] = value
+        others = layers.keys() - {f"layer_{number}" for number in range(len(blocks))}
+        return found | {layer: layers[layer] for layer in others}
+
     def released(self, prefix: str) -> dict[str, str]:
         """Our names, behind those of the model's part -> CLIP's with the releases' endings."""
         names: dict[str, str] = {}
         for key in self:
             kind, block, matrix = key.split("_")
-            tower = "visual." if kind == "vision" else ""
-            theirs = f"{tower}transformer.resblocks.{block}.attn.{MATRICES[matrix]}.w_lora_"
+            theirs = f"{in_clip(kind, block, MATRICES[matrix])}.w_lora_"
             names |= {f"{prefix}.{key}.down": f"{theirs}A", f"{prefix}.{key}.up": f"{theirs}B"}
         return names
+
+
+def in_clip(kind: str, block: str, matrix: str) -> str:
+    """Where the releases have a matrix of attention."""
+    return f"{'visual.' if kind == 'vision' else ''}transformer.resblocks.{block}.attn.{matrix}"

@@ -1,12 +1,15 @@
 """CLIP-LoRA: which matrices, what dropout does, and the release's gradients."""
 
+import json
+
 import pytest
 import torch
 
 from clip import CLIP
 from tests.clip import tiny
 from tests.clip.test_image_tower import resnet
-from tests.trainers.harness import learned
+from tests.trainers.harness import assert_close, evaluate, learned, load
+from tools import parity
 from trainers import class_texts
 from trainers.cliplora import CLIPLoRAModel
 
@@ -111,3 +114,57 @@ def test_training_with_dropout_learns(make):
     assert first != second
     assert trainer.logit_scale == 100
     assert any(not torch.equal(value, before[name]) for name, value in learned(trainer).items())
+
+
+@pytest.fixture
+def released(shared, tmp_path):
+    """The recorded case: its trainer with other additions, itself, and what the file of its release holds."""
+    folder = shared / "parity_newer"
+    index = json.loads((folder / "index.json").read_text())
+    case = parity.Case(folder, "cliplora", index["cliplora"])
+    trainer = parity.build(case, *parity.find_trainer(case), tmp_path)
+    [state] = case.checkpoint().values()
+    weights = {f"layer_{i}": {} for i in range(len(case.meta["checkpoint_file"]["layers_in_order"]))}
+    for i, layer in enumerate(case.meta["checkpoint_file"]["layers_in_order"]):
+        for matrix in ("q_proj", "k_proj", "v_proj"):
+            both = {f"w_lora_{part}": state[f"{layer}.{matrix}.w_lora_{part}"].half() for part in "AB"}
+            weights[f"layer_{i}"][matrix] = both
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.normal_()
+    said = {"r": 2, "alpha": 1, "encoder": "both", "params": ["q", "k", "v"], "position": "all"}
+    return trainer, case, {"weights": weights, "metadata": said}
+
+
+def test_the_file_of_the_release_is_read(released, tmp_path):
+    trainer, case, file = released
+    torch.save(file, tmp_path / "lora_weights.pt")
+    load(trainer, tmp_path / "lora_weights.pt")
+    logits = evaluate(trainer, case.batches[0]["img"])
+    assert_close(logits, case.recorded["eval.logits"], 1e-3)  # of halves
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("r", 4, r"R is 2, it was written with r 4$"),
+        ("params", ["q", "v"], r"PARAMS is \['k', 'q', 'v'\], it was written with params \['q', 'v'\]$"),
+        ("position", "up", r"POSITION is all, it was written with position up$"),
+    ],
+)
+def test_a_file_of_other_settings_is_one_line(key, value, said, released, tmp_path):
+    trainer, _, file = released
+    file["metadata"][key] = value
+    torch.save(file, tmp_path / "lora_weights.pt")
+    with pytest.raises(ValueError, match=rf"lora_weights\.pt: .*TRAINER\.CLIPLORA\.{said}"):
+        load(trainer, tmp_path / "lora_weights.pt")
+
+
+def test_a_file_of_fewer_layers_names_what_it_lacks(released, tmp_path):
+    trainer, _, file = released
+    del file["weights"]["layer_5"]
+    torch.save(file, tmp_path / "lora_weights.pt")
+    with pytest.raises(
+        ValueError, match=r"it lacks visual\.transformer\.resblocks\.2\.attn\.k_proj\.w_lora_A"
+    ):
+        load(trainer, tmp_path / "lora_weights.pt")
