@@ -276,7 +276,7 @@ def work(
         if run in status.waiting:  # else it tests the model of one before it
             status.waiting.remove(run)
             status.fail(run, reason)
-    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         executor.execute(status)
     except KeyboardInterrupt as interrupt:
@@ -284,6 +284,7 @@ def work(
             f"{len(status.done)} of {counted(runs)} done; the same command continues"
         ) from interrupt
     finally:
+        signal.signal(signal.SIGTERM, before)
         if status.failed:
             print(f"\n{counted(status.failed)} failed:")
             for run, reason in status.failed.items():

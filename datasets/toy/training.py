@@ -15,9 +15,9 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import cache
-from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +106,8 @@ def paint_chunk(job: tuple[int, int, int]) -> tuple[list[Scene], np.ndarray]:
 def paint_pool(count: int, size: int, seed: int, processes: int) -> tuple[list[Scene], Tensor]:
     """Returns the scenes and their pictures, uint8 (count, 3, size, size)."""
     jobs = [(seed, chunk, size) for chunk in range(math.ceil(count / CHUNK))]
-    with Pool(processes) as pool:
-        parts = list(tqdm(pool.imap(paint_chunk, jobs), total=len(jobs), desc="drawing", unit=f"x{CHUNK}"))
+    with ProcessPoolExecutor(processes) as pool:
+        parts = list(tqdm(pool.map(paint_chunk, jobs), total=len(jobs), desc="drawing", unit=f"x{CHUNK}"))
     images = np.concatenate([images for _, images in parts])
     scenes = [scene for scenes, _ in parts for scene in scenes]
     return scenes, torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

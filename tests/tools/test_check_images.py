@@ -1,3 +1,4 @@
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,21 @@ def folder(tmp_path: Path) -> Path:
 def test_good_images_of_all_kinds(folder: Path, capsys: pytest.CaptureFixture) -> None:
     main([str(folder)])
     assert capsys.readouterr().out == "7 images checked, 0 cannot be read\n"
+
+
+def test_its_processes_end_by_themselves(folder: Path, tmp_path: Path) -> None:
+    """Whatever a program does on SIGTERM: they inherit it."""
+    signalled = tmp_path / "signalled"
+
+    def go_on(*_: object) -> None:
+        signalled.touch()
+
+    before = signal.signal(signal.SIGTERM, go_on)
+    try:
+        main([str(folder), "--workers", "3"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not signalled.exists()
 
 
 def test_all_that_fail_are_listed_with_the_reason(folder: Path, capsys: pytest.CaptureFixture) -> None:
