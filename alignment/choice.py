@@ -36,6 +36,11 @@ def implementation_for(
     ------
     ValueError
         ``wanted="fused"`` and the problem cannot be solved by it, or an unknown ``wanted``.
+
+    Examples
+    --------
+    >>> implementation_for(torch.rand(2, 1, 9, 16), torch.rand(3, 1, 4, 16), wanted="plain")
+    'plain'
     """
     why_plain = FLOAT64 if torch.float64 in (image_tokens.dtype, text_tokens.dtype) else None
     return choose("token", image_tokens, image_tokens.shape[2], text_tokens.shape[2], wanted, why_plain)

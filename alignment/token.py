@@ -202,6 +202,12 @@ def token_plan(
 
     Options and errors are those of ``token_transport``, of which this is ``value="plan"``. Costs with these plans held
     constant, ``(token_plan(x, y) * cost).sum((-2, -1))``, have the gradient of ``token_transport``.
+
+    Examples
+    --------
+    >>> plan = token_plan(torch.randn(2, 1, 9, 16), torch.randn(3, 1, 4, 16), torch.tensor([4, 2, 3]), normalize=True)
+    >>> plan.shape, plan[0, 1].sum((0, 1, 2))
+    (torch.Size([2, 3, 1, 1, 9, 4]), tensor([0.5000, 0.5000, 0.0000, 0.0000]))
     """
     return token_transport(image_tokens, text_tokens, text_lengths, value="plan", **options)
 

@@ -2,9 +2,11 @@
 
 import doctest
 import importlib
+import inspect
 
 import pytest
 
+import alignment
 from tests.conftest import ROOT
 
 FOLDERS = ("alignment", "benchmarks", "clip", "dassl", "datasets", "foundation", "runs", "tools", "trainers")
@@ -18,6 +20,12 @@ MODULES = sorted(
 
 def test_there_are_examples():
     assert len(MODULES) >= 4
+
+
+def test_every_function_of_the_transport_has_one():
+    functions = [name for name in alignment.__all__ if inspect.isfunction(getattr(alignment, name))]
+    assert "token_transport" in functions
+    assert [name for name in functions if ">>> " not in getattr(alignment, name).__doc__] == []
 
 
 @pytest.mark.parametrize("name", MODULES)

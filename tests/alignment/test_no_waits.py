@@ -62,6 +62,14 @@ def test_all_else_that_there_is_of_a_problem(reach):
         assert token_divergence(x, y, **options).is_cuda
 
 
+@pytest.mark.parametrize("options", [{"reach": 0.5, "token_reach": 0.5}, {"mass": 0.5}], ids=str)
+def test_what_moves_less_than_all(options):
+    with FakeTensorMode():
+        value, how = hierarchical_transport(*tensors(), diagnostics=True, **options, **OPTIONS)
+        assert value.shape == how.prompts.mass.shape == (2, 5)
+        assert how.tokens.at_ceiling.is_cuda
+
+
 def test_a_look_at_a_value_would_be_seen():
     with FakeTensorMode(), pytest.raises(DataDependentOutputException):
         _, _, x, y = tensors()
