@@ -317,7 +317,8 @@ def compare_gradients(case: Case, model: Any) -> float:
     for name, parameter in model.named_parameters():
         # Recordings name parameters from the release's whole model, checkpoints from the saved part of it.
         theirs = names.get(name, name)
-        theirs = theirs if theirs.partition("[")[0] in recorded else f"prompt_learner.{theirs}"
+        known = theirs in without or theirs.partition("[")[0] in recorded
+        theirs = theirs if known else f"prompt_learner.{theirs}"
         if parameter.grad is None and (theirs in without or name in model.released_without):
             continue
         whole = recorded.get(theirs.partition("[")[0])
@@ -365,8 +366,10 @@ def find_trainer(case: Case) -> tuple[type, list[Any]] | None:
             if any(options.pop(theirs + key, value) != value for key, value in release.only.items()):
                 return None
             options = {key.replace(theirs, ours): value for key, value in options.items()}
-            options.update({ours + key: value for key, value in release.settings.items()})
-            options.update({ours + key: case.meta[theirs] for theirs, key in release.recorded.items()})
+            options = {trainer.whole_name(key): value for key, value in release.settings.items()} | options
+            options.update(
+                {trainer.whole_name(key): case.meta[theirs] for theirs, key in release.recorded.items()}
+            )
         if hasattr(trainer, "section"):
             options[f"{ours}PREC"] = "fp32"
         return trainer, [part for option in options.items() for part in option]
@@ -385,7 +388,7 @@ def main() -> int:
         raise ValueError(f"no such case: {', '.join(unknown)}; there are: {', '.join(index)}")
 
     print(
-        f"{'case':<18}{'trainer':<14}"
+        f"{'case':<22}{'trainer':<24}"
         + "".join(f"{column:>12}" for column in COLUMNS)
         + "   largest relative error"
     )
@@ -395,7 +398,7 @@ def main() -> int:
         found = find_trainer(case)
         if found is None:
             without.append(f"{name} ({case.trainer})")
-            print(f"{name:<18}{case.trainer:<14}   no trainer yet")
+            print(f"{name:<22}{case.trainer:<24}   no trainer yet")
             continue
         errors = compare(case, *found, args.tolerance)
         bad = is_bad(errors, args.tolerance)
@@ -403,7 +406,7 @@ def main() -> int:
         cells = "".join(
             f"{errors[column]:>12.1e}" if column in errors else f"{'-':>12}" for column in COLUMNS
         )
-        print(f"{name:<18}{case.trainer:<14}{cells}   {'TOO LARGE' if bad else 'ok'}", flush=True)
+        print(f"{name:<22}{case.trainer:<24}{cells}   {'TOO LARGE' if bad else 'ok'}", flush=True)
     if failed:
         print(f"above {args.tolerance:g}: {', '.join(failed)}")
     if without:

@@ -43,7 +43,7 @@ class Release(NamedTuple):
 
     Attributes:
         section: its part of the config, whose keys are called alike here.
-        settings: keys of our section that make ours do what it does.
+        settings: keys, named as in ``PromptTrainer.keys``, that make ours do what it does, unless it is told otherwise.
         only: its keys that do not exist here, with the one value that is covered.
         recorded: what a recording says of it (a constant that had to be changed) -> the key that it is here.
     """
@@ -102,9 +102,12 @@ class PromptTrainer(TrainerX):
     @classmethod
     def declared_keys(cls) -> dict[str, Key]:
         """``keys`` by their whole names."""
-        return {
-            name if "." in name else f"TRAINER.{cls.section}.{name}": key for name, key in cls.keys.items()
-        }
+        return {cls.whole_name(name): key for name, key in cls.keys.items()}
+
+    @classmethod
+    def whole_name(cls, name: str) -> str:
+        """Of a key of the method's section; one with dots is whole."""
+        return name if "." in name else f"TRAINER.{cls.section}.{name}"
 
     @classmethod
     def extend_cfg(cls, cfg: CfgNode) -> None:

@@ -1,7 +1,6 @@
 """Class texts that are held near those of zero-shot CLIP, as KgCoOp and TCP hold theirs; MMRL's images, too."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from .prompt_model import PromptModel
 from .unit import unit
@@ -18,8 +17,5 @@ class NearZeroshotModel(PromptModel):
     weight: float
     zeroshot: Tensor
 
-    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        texts = self.encode_texts()
-        logits = self.logits(images, texts)
-        away = distance(texts, self.of_classes(self.zeroshot))
-        return F.cross_entropy(logits, labels) + self.weight * away, logits
+    def regularised(self, loss: Tensor, texts: Tensor) -> Tensor:
+        return loss + self.weight * distance(texts, self.of_classes(self.zeroshot))

@@ -157,8 +157,13 @@ class PromptModel(nn.Module):
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The training loss and the logits (B, C) that it comes from."""
-        logits = self.logits(images, self.encode_texts())
-        return F.cross_entropy(logits, labels), logits
+        texts = self.encode_texts()
+        logits = self.logits(images, texts)
+        return self.regularised(F.cross_entropy(logits, labels), texts), logits
+
+    def regularised(self, loss: Tensor, texts: Any) -> Tensor:
+        """The loss with what a method adds to it that depends on the encoded class texts alone; nothing, as here."""
+        return loss
 
     def matching(self, images: Any, texts: Any, classes: Tensor) -> Matching | None:
         """The plans by which ``score`` matches parts of encoded images with parts of class texts, opened up.

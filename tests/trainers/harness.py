@@ -52,6 +52,8 @@ def make_cfg(method: str, data_root: Path, output: Path, *opts: object, config: 
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 5
     cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.MAX_EPOCH = "sgd", 0.002, -1, 3
     cfg.OPTIM.LR_STEPS, cfg.OPTIM.LR_FLOOR, cfg.OPTIM.STEPS_PER_SHOT = False, 0.0, 0
+    if not cfg.TRAINER.ATPROMPT.ATT1_TEXT:  # nobody chose words for the digits
+        cfg.TRAINER.ATPROMPT.ATT1_TEXT = "shape"
     section = getattr(TRAINER_REGISTRY.get(method), "section", "")
     for key, value in cfg.TRAINER.get(section, {}).items():
         if "DEPTH" in key:

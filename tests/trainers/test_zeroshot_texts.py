@@ -17,6 +17,7 @@ USERS = {
     "APLe": "zeroshot",
     "CLAP": "base",
     "CLIPAdapter": "texts",
+    "DePTKgCoOp": "zeroshot",
     "KgCoOp": "zeroshot",
     "MMRL": "frozen_texts",
     "MMRLpp": "frozen_texts",
@@ -70,7 +71,7 @@ def test_who_uses_the_texts_and_who_says_that_it_does_not(method, make, written,
     assert_close(features[0], zero, 1e-5)
     assert_close(features[3], mean(model.clip, "the digit three", "art of the three.", unit=unit), 1e-5)
     assert trainer.written_texts == TEXTS
-    guided = ("APLe", "KgCoOp", "MMRL", "MMRLpp", "ProGrad", "PromptSRC")
+    guided = ("APLe", "DePTKgCoOp", "KgCoOp", "MMRL", "MMRLpp", "ProGrad", "PromptSRC")
     assert model.zeroshot_guides == (method in guided)
 
 

@@ -100,9 +100,10 @@ def _used(record: dict[str, Any]) -> dict[str, Any]:
     """The settings without the sections of other methods."""
     from dassl.engine import TRAINER_REGISTRY
 
-    section = getattr(TRAINER_REGISTRY.get(record["trainer"]), "section", "")
+    keys: Any = getattr(TRAINER_REGISTRY.get(record["trainer"]), "declared_keys", dict)()
+    sections = {key.split(".")[1] for key in keys if key.startswith("TRAINER.")}
     methods = record["config"]["TRAINER"]
-    own = {name: value for name, value in methods.items() if name == section or not isinstance(value, dict)}
+    own = {name: value for name, value in methods.items() if name in sections or not isinstance(value, dict)}
     return {**record["config"], "TRAINER": own}
 
 

@@ -47,6 +47,11 @@ def _of_taskres(name: str, datasets: tuple[str, ...]) -> tuple[Choice, ...]:
 # Of a method's choices the first that fits counts. The data set is the one that is trained on. A method with a single
 # config beside the bundled model's has no choices.
 CHOICES: dict[str, tuple[Choice, ...]] = {
+    "ATPromptCoOp": (Choice("vit_b16_c4_ep10_cross_datasets", TRANSFER), Choice("vit_b16_c2_ep100")),
+    "ATPromptMaPLe": (
+        Choice("vit_b16_c2_ep3_batch4_cross_datasets", TRANSFER),
+        Choice("vit_b16_c2_ep5_batch4"),
+    ),
     "CLAP": (Choice("rn50"),),
     "CLIPAdapter": (Choice("rn50"),),  # ours: the release has no settings
     "CoCoOp": (Choice("vit_b16_c4_ep10_batch1_ctxv1"),),
