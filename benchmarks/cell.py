@@ -4,7 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import clip
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from runs.schema import extend_cfg
+from runs.settings import merge_pairs
 from trainers.base import AUTOCAST
 
 HERE = Path(__file__).resolve().parent
@@ -77,17 +78,20 @@ def measured_alone(program: str, cell: Cell) -> dict[str, Any] | None:
 
 
 def build(
-    cell: Cell, names: list[str] | None = None, towers: clip.CLIP | None = None
+    cell: Cell,
+    names: list[str] | None = None,
+    towers: clip.CLIP | None = None,
+    settings: Sequence[str] = (),
 ) -> tuple[Any, Callable[[], Any]]:
     """The method's model around a CLIP, and the context that its steps run in.
 
     The classes are ``names``, else the first ones of Caltech101 or ImageNet; the CLIP is ``towers``, else a randomly
-    initialised one.
+    initialised one. ``settings`` are KEY VALUE pairs of the method's.
     """
     torch.manual_seed(0)
     cfg = get_cfg_default()
     extend_cfg(cfg)
-    cfg.merge_from_list(SETTINGS.get(cell.method, []))
+    merge_pairs(cfg, [*SETTINGS.get(cell.method, []), *settings])
     cfg.MODEL.TEXT_CHUNK = cell.classes
     if names is None:
         caltech = (HERE / "caltech101.txt").read_text().splitlines()

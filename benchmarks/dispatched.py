@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import argparse
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,9 +144,9 @@ def as_on_a_gpu() -> Iterator[None]:
         yield
 
 
-def count(cell: Cell) -> Dispatched:
-    """The operations of one step of a cell."""
-    model, autocast = build(cell)
+def count(cell: Cell, settings: Sequence[str] = ()) -> Dispatched:
+    """The operations of one step of a cell, with KEY VALUE pairs of the method's."""
+    model, autocast = build(cell, settings=settings)
     return count_step(model, autocast, cell.batch, cell.classes)
 
 
@@ -202,6 +202,9 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int, default=[100])
     parser.add_argument("--products", action="store_true", help="also the shapes of the matrix products")
     add_arguments(parser, batch=4)
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="settings; last"
+    )
     args = parser.parse_args()
     print(
         "| method | classes | operations | products | copies | casts | of frozen weights | waits | kept GiB |"
@@ -209,7 +212,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for method in args.methods:
         for classes in args.classes:
-            seen = count(cell_of(args, method, classes, plain=False))
+            seen = count(cell_of(args, method, classes, plain=False), args.opts)
             columns = (
                 *(method, classes, seen.total, seen.products.total()),
                 *(seen.copies.total(), seen.casts.total(), seen.frozen_casts, seen.waits.total()),
