@@ -30,7 +30,8 @@ def implementation_for(
 
     ``wanted="auto"`` takes the fused one on a CUDA device where it can, and says why not at the logging level
     DEBUG, or, where the reason is the installation or the size of the sets, in one warning. ``eps`` and ``stop`` are
-    taken and decide nothing: both solvers have all of them.
+    taken and decide nothing: both solvers have all of them. (A mass below 1, a schedule and a start are the plain
+    solver's.)
 
     Raises
     ------

@@ -61,13 +61,15 @@ def largest(problems: Problems, k: int) -> tuple[Tensor, Tensor]:
     B, C, M, N, _, L = problems.sizes
     values = torch.zeros(B, C, M, N, k, device=mass.device, dtype=mass.dtype)
     places = torch.zeros(B, C, M, N, k, device=mass.device, dtype=torch.long)
-    for block in solver.blocks:
-        solution, _ = solver.solve(block)
-        plan = solver.by_sides(solution.plan).permute(3, 0, 4, 1, 5, 2).flatten(4)  # (b, k, M, N, P l)
-        most, where = plan.topk(min(k, plan.shape[-1]), dim=-1)
-        there = (block.images, block.classes, slice(None), slice(None), slice(most.shape[-1]))
-        values[there] = most
-        places[there] = where // block.length * L + where % block.length
+    with Unfinished(problems.rule) as unfinished:
+        for block in solver.blocks:
+            solution, _ = solver.solve(block)
+            unfinished.look(solution, solver.masses(block)[0], 3, 1, solver.places(block))
+            plan = solver.by_sides(solution.plan).permute(3, 0, 4, 1, 5, 2).flatten(4)  # (b, k, M, N, P l)
+            most, where = plan.topk(min(k, plan.shape[-1]), dim=-1)
+            there = (block.images, block.classes, slice(None), slice(None), slice(most.shape[-1]))
+            values[there] = most
+            places[there] = where // block.length * L + where % block.length
     return values, places
 
 

@@ -1,11 +1,12 @@
 """What is known of a solution, how it can be helped, and the warning where it has not converged."""
 
+import functools
 import warnings
 
 import pytest
 import torch
 
-from alignment import convergence, prompt_transport, token_transport
+from alignment import convergence, prompt_transport, token_matches, token_plan, token_transport
 from tests.alignment.samples import tokens
 
 X, Y = tokens(2, 2, 9, 16, seed=1), tokens(3, 2, 5, 16, seed=2)
@@ -64,6 +65,15 @@ def test_the_prompt_level_warns_too():
     cost = 5 * torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
     with pytest.warns(RuntimeWarning, match=r"the worst \(image \d, class \d\) has"):
         prompt_transport(cost, eps=0.001)
+
+
+@pytest.mark.parametrize(
+    "call", [token_plan, functools.partial(token_matches, k=2)], ids=["plans", "matches"]
+)
+def test_plans_warn_too(call):
+    cost = 5 * torch.rand(1, 2, 1, 1, 6, 5, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(RuntimeWarning, match="2 problems did not converge"):
+        call(cost=cost, eps=0.001)
 
 
 def test_a_schedule_needs_fewer_iterations_for_the_same_result():

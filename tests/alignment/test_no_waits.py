@@ -65,7 +65,8 @@ def test_all_else_that_there_is_of_a_problem(reach):
 @pytest.mark.parametrize("options", [{"reach": 0.5, "token_reach": 0.5}, {"mass": 0.5}], ids=str)
 def test_what_moves_less_than_all(options):
     with FakeTensorMode():
-        value, how = hierarchical_transport(*tensors(), diagnostics=True, **options, **OPTIONS)
+        given = {"max_iter": 3, "diagnostics": True, **OPTIONS}
+        value, how = hierarchical_transport(*tensors(), **given, **options)
         assert value.shape == how.prompts.mass.shape == (2, 5)
         assert how.tokens.at_ceiling.is_cuda
 

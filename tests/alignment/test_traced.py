@@ -26,6 +26,14 @@ def test_it_equals_the_other_solvers(variant, eps, stop):
         assert torch.allclose(ours, hierarchical_transport(*inputs, **options), atol=1e-5)
 
 
+@pytest.mark.parametrize("option", [{"mass": 0.5}, {"token_reach": 1.0}, {"schedule": [0.5]}], ids=str)
+def test_what_a_graph_has_not_is_refused(option, monkeypatch):
+    monkeypatch.setattr(traced, "is_asked_for", lambda: True)
+    [name] = option
+    with pytest.raises(ValueError, match=f"^{name} is .* while a model is exported"):
+        hierarchical_transport(tokens(2, 3, 16), tokens(4, 2, 16), **option)
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (3, 1), (1, 1)])
 def test_a_single_prompt_leaves_one_plan(shape):
     x, y = tokens(2, shape[0], 16), tokens(4, shape[1], 16)
