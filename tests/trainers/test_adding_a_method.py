@@ -19,8 +19,8 @@ GENERATED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "
 
 
 def left_out(folder: str, names: list[str]) -> set[str]:
-    """What no checkout has: what was generated, and at its top data and results."""
-    own = {"data", "output"} if Path(folder) == ROOT else set()
+    """What no checkout has: what was generated, and at its top environments, data and results."""
+    own = {"build", "data", "output"} if Path(folder) == ROOT else set()
     return {*GENERATED(folder, names), *own.intersection(names)}
 
 

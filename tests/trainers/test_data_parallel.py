@@ -1,7 +1,6 @@
 """Several processes give what one process gives for the same batches: every method, by gloo on the CPU."""
 
 import functools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -75,24 +74,25 @@ WAYS = {"two": (2, 5), "three": (3, 8)}
 
 
 @pytest.fixture(scope="module")
-def results(request, data_root):
-    count, batch = WAYS[request.param]
-    run("CoOp", data_root, data_root / "first", batch)  # makes the data
-    with tempfile.TemporaryDirectory() as folder:
-        copies.spawn(every_method, (count, batch, folder, str(data_root)), nprocs=count)
-        yield (
-            batch,
-            lambda name: [torch.load(Path(folder) / f"{name}-{rank}.pt") for rank in range(count)],
-        )
+def results(data_root, tmp_path_factory):
+    """`results(way)`: the batch size, and a function from a run to what each process has of it. Run once."""
+
+    @functools.cache
+    def of_way(way: str) -> tuple[int, Any]:
+        count, batch = WAYS[way]
+        folder = tmp_path_factory.mktemp(way)
+        run("CoOp", data_root, folder / "first", batch)  # makes the data
+        copies.spawn(every_method, (count, batch, str(folder), str(data_root)), nprocs=count)
+        return batch, lambda name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(count)]
+
+    return of_way
 
 
 @pytest.mark.parametrize(
-    ("results", "name"),
-    [(way, name) for way, (count, _) in WAYS.items() for name in runs_of(count)],
-    indirect=["results"],
+    ("way", "name"), [(way, name) for way, (count, _) in WAYS.items() for name in runs_of(count)]
 )
-def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
-    batch, of_run = results
+def test_they_train_and_evaluate_as_one(way, name, results, data_root, tmp_path):
+    batch, of_run = results(way)
     method, opts = RUNS[name]
     one = run(method, data_root, tmp_path, batch, *opts)
     ranks = of_run(name)
@@ -110,9 +110,9 @@ def test_they_train_and_evaluate_as_one(name, results, data_root, tmp_path):
         assert_close(several["logits"], one["logits"], 1e-5)
 
 
-@pytest.mark.parametrize("results", WAYS, indirect=True)
-def test_with_loss_scaling_they_stay_one_model(results):
-    first, *others = results[1]("amp")
+@pytest.mark.parametrize("way", WAYS)
+def test_with_loss_scaling_they_stay_one_model(way, results):
+    first, *others = results(way)[1]("amp")
     for other in others:
         assert other["summaries"] == first["summaries"]
         for name, value in other["learned"].items():
