@@ -46,7 +46,7 @@ class ClassTexts:
         self.chunk, self.memory = of(cfg, "MODEL.TEXT_CHUNK"), of(cfg, "MODEL.TEXT_MEMORY")
         self._classes: Tensor | None = None
         self._classes_there: Tensor | None = None  # the same on the device of the rows that are selected
-        self._fitting: dict[bool, int] = {}
+        self._fitting: dict[tuple[bool, tuple[int, ...]], int] = {}
 
     @property
     def classes(self) -> Tensor | None:
@@ -121,12 +121,13 @@ class ClassTexts:
 
     def classes_at_once(self, training: bool) -> int:
         """Classes that are encoded at once; 0 while that has not been decided."""
-        return self.chunk or self._fitting.get(training, 0)
+        return self.chunk or min((n for (mode, _), n in self._fitting.items() if mode == training), default=0)
 
     def _classes_that_fit(self, prompts: TextPrompts, changes: Changes) -> int:
-        """Decided once for training and once for evaluation, so that a run's steps are alike."""
+        """Decided once for each kind of roots, for training and for evaluation, so that a run's steps are alike."""
         training = torch.is_grad_enabled()
-        if training not in self._fitting:
+        kind = training, prompts.layout.roots
+        if kind not in self._fitting:
             shared, each, longest = activation_bytes(self.tower, prompts, changes)
             if not training:  # two blocks' worth at a time
                 shared, each, longest = (2 * part / self.tower.depth for part in (shared, each, longest))
@@ -139,8 +140,8 @@ class ClassTexts:
                     f"{given}{'' if self.memory else f' is {budget / GIB:.3g} GiB'}, the texts of one class take "
                     f"{(shared + longest) / GIB:.3g} GiB: more memory, fewer prompts or a smaller backbone is needed"
                 )
-            self._fitting[training] = int((budget - shared) / each)
-        return max(1, self._fitting[training])
+            self._fitting[kind] = int((budget - shared) / each)
+        return max(1, self._fitting[kind])
 
 
 def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:

@@ -22,7 +22,8 @@ KILLS = int(os.environ.get("MMPROMPT_KILLS", "2"))  # how often to kill; more ta
 # start gets through more than TOUCHES / 2 epochs, and there is something left to kill each time.
 TOUCHES = 30
 EPOCHS = TOUCHES // 2 * KILLS + 1
-OWN_CLASSES_ONLY = ("TaskRes", "TipAdapter", "TipAdapterF", "CLAP")  # they learn something for each class
+# They learn something for each class.
+OWN_CLASSES_ONLY = ("TaskRes", "TipAdapter", "TipAdapterF", "CLAP", "SOTGLP")
 TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPTIM.MAX_EPOCH"]
 
 

@@ -21,6 +21,7 @@ MATCHING = {
     "sentences": ("MMTPA", "TRAINER.MMTPA.CTX_INIT", "a photo of a\ta large and very sharp photo of a"),
     "prompts alone": ("MMTPA", "TRAINER.MMTPA.HIERARCHICAL", False),
     "PLOT": ("PLOT",),
+    "SOT-GLP": ("SOTGLP",),
 }
 
 

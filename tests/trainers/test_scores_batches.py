@@ -12,6 +12,7 @@ from tests.trainers.harness import METHODS, make_cfg
 FLAT = ("TRAINER.MMTPA.HIERARCHICAL", False)
 CASES = [
     *((name, (), name == "PLOT") for name in METHODS if name not in ("MMTPA", "ZeroshotCLIP2")),
+    ("SOTGLP", ("TRAINER.SOTGLP.VARIANT", "release"), True),
     ("MMTPA", FLAT, False),
     ("MMTPA", (*FLAT, "TRAINER.MMTPA.VARIANT", "release"), True),
 ]

@@ -105,6 +105,17 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
         Choice("vit_b16_c2_ep50_batch4_4+4ctx_few_shot", ("fewshot",)),
         Choice("vit_b16_c2_ep20_batch4_4+4ctx"),
     ),
+    "SOTGLP": (
+        Choice("vit_b16_batch256_lr0.01_ep50", (), IMAGENET),
+        Choice("vit_b16_batch10_lr0.001", (), ("eurosat",)),
+        Choice("vit_b16_n2_batch128_lr0.01", (), ("fgvc_aircraft",)),
+        Choice("vit_b16_batch128_lr0.002", (), ("dtd",)),
+        Choice("vit_b16_batch128", (), ("sun397", "ucf101")),
+        Choice("vit_b16_n6_gram_batch128", (), ("food101",)),
+        Choice("vit_b16_n6_gram", (), ("oxford_pets",)),
+        Choice("vit_b16_n6", (), ("caltech101", "oxford_flowers")),
+        Choice("vit_b16"),
+    ),
     "TCP": (Choice("vit_b16_ep25", (), ("imagenet", "sun397")), Choice("vit_b16")),
     "TaskRes": (
         *_of_taskres("rn50_imagenet", IMAGENET),
