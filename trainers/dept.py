@@ -193,7 +193,7 @@ def dept(host: type[PromptTrainer], **settings: Any) -> type[PromptTrainer]:
     Args:
         settings: keys of the host for which the release has another default.
     """
-    release = Release(host.section, settings, only={})
+    release = Release(host.section, settings, only={"ALPHA": 1.0})  # its KgCoOp's, read by nobody
     return add(
         host,
         DePT,
