@@ -38,7 +38,7 @@ def test_every_method_is_explained_with_its_own_logits(method, tmp_path, picture
     changes = model.image_changes()
     shallow = 0 if changes.prompts is None else changes.prompts.shape[1]
     assert explanation.prompts == shallow + sum(tokens.n for tokens in changes.tokens if tokens.insert)
-    assert explanation.matched == (method in ("MMTPA", "PLOT"))
+    assert explanation.matched == (method in ("MMTPA", "PLOT", "SOTGLP"))
     for one in explanation.candidates:
         assert (one.uniform is not None) == explanation.matched
         assert (one.strongest is not None) == (method == "MMTPA")
