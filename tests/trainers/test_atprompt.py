@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from clip import encode
+from clip import EOT, SOS, encode
 from dassl.engine import build_trainer
-from tests.trainers.harness import evaluate, fit, learned, load, make_cfg
+from tests.trainers.harness import assert_close, evaluate, fit, learned, load, make_cfg
 
 OWN = "TRAINER.ATPROMPT."
 
@@ -59,6 +59,60 @@ def test_the_class_text_and_where_deep_prompts_stand_in_it(host, dataset, option
         assert {tokens.offset for tokens in deep} <= {text.split().index("v1")}
     with torch.no_grad():
         assert torch.isfinite(model.encode_texts()).all()
+
+
+def written_out(model, embed):
+    """(77, w) of the class old_cat, the place of its end of text and that of deep prompts.
+
+    The release writes placeholders and puts what is learned over them, as if every word were one token.
+    """
+    own, words = list(model.attributes.ctx), model.about["attributes"]
+    n, tail = len(model.context.ctx), [*encode("old cat."), EOT]
+    if model.as_released:
+        ids = [SOS]
+        for learned_here, word in zip(own, words):
+            ids += encode("x") * len(learned_here) + encode(word)
+        ids += encode("x") * n + tail
+        tokens, place = embed(ids), 1
+        for learned_here in own[: len(words)]:
+            tokens[place : place + len(learned_here)] = learned_here
+            place += len(learned_here) + 1
+        tokens[place : place + n] = model.context.ctx
+        deep = 1 + len(words) * (n + 1)
+    else:
+        parts = [part for pair in zip(own, map(embed, map(encode, words))) for part in pair]
+        tokens = torch.cat([embed([SOS]), *parts, model.context.ctx, embed(tail)])
+        deep = 1 + sum(map(len, parts))
+    end = len(tokens) - 1
+    return torch.cat([tokens, embed([0] * (76 - end))]), end, deep
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options"),
+    [
+        ("OxfordPets", {"VARIANT": "release"}),
+        ("ImageNet", {"VARIANT": "release", "N_ATT1": 3}),
+        ("OxfordPets", {"N_ATT1": 3, "N_ATT2": 1}),
+    ],
+)
+def test_features_and_gradients_are_those_of_the_text_written_out(dataset, options, make):
+    model = of_dataset(make("ATPromptMaPLe"), dataset, **options)
+    tower, n = model.clip.text, len(model.context.ctx)
+    tokens, end, deep = written_out(model, lambda ids: tower.embed(ids).float().clone())
+    x = (tokens + tower.positional_embedding[:77])[None]
+    mask = torch.full((77, 77), float("-inf")).triu(1)
+    for i, block in enumerate(tower.transformer.resblocks):
+        if i:
+            x = torch.cat([x[:, :deep], model.context.deep[i - 1][None], x[:, deep + n :]], dim=1)
+        x = block(x, attn_mask=mask)
+    expected = tower.ln_final(x)[0, end] @ tower.text_projection
+    found = model.encode_texts()[0]
+    assert_close(found, expected, 1e-5)
+    weights = torch.linspace(-1, 1, len(found))
+    parameters = [*model.context.parameters(), *list(model.attributes.ctx)[:2]]
+    theirs = torch.autograd.grad(expected @ weights, parameters)
+    for ours, plain in zip(torch.autograd.grad(found @ weights, parameters), theirs):
+        assert_close(ours, plain, 1e-5)
 
 
 def test_the_release_places_deep_prompts_as_if_n_att_were_n_ctx(make):
