@@ -12,6 +12,8 @@ entropy 0.1, constant for the gradient: PLOT's score, of a part of the patches.
 addition in place. The local score is divided by N_l, as its sum over patches is averaged over prompts: it counts little
 beside the global one. The scaling iteration ends for the whole batch at once, so that an image's score depends on the
 others. And what GalLoP's release does: draws with replacement, underscores in class names.
+A checkpoint of theirs has the classes in the order in which its data set's split file first names them, and says it
+nowhere: it serves where that is the order of the labels.
 """
 
 import torch
