@@ -21,8 +21,11 @@ from runs.settings import merge_pairs
 from trainers.base import AUTOCAST
 
 HERE = Path(__file__).resolve().parent
+WORDS = ["TRAINER.ATPROMPT.ATT1_TEXT", "color", "TRAINER.ATPROMPT.ATT2_TEXT", "shape"]
 #: The releases' settings, where they are not the trainers' defaults.
 SETTINGS: dict[str, list[Any]] = {
+    "ATPromptCoOp": ["TRAINER.COOP.N_CTX", 2, *WORDS],
+    "ATPromptMaPLe": WORDS,
     "CoCoOp": ["TRAINER.COCOOP.N_CTX", 4],
     "VPT": ["TRAINER.VPT.N_CTX_VISION", 8, "TRAINER.VPT.PROMPT_DEPTH_VISION", 12],
 }
