@@ -64,8 +64,6 @@ class GalLoPModel(PromptModel):
                 f"MODEL.BACKBONE.NAME {clip.name!r} has no values of patches, a plain ViT is needed: its image tower "
                 f"is {clip.image.obstacle}"
             )
-        if not options.USE_GLOBAL_LOSS and not options.USE_LOCAL_LOSS:
-            raise ValueError("USE_GLOBAL_LOSS and USE_LOCAL_LOSS are False, one of them is needed to learn")
         # prompts that are not learned stay alike: one is enough
         n_global = options.N_GLOBAL_PROMPTS if options.LEARN_GLOBAL_PROMPT else 1
         self.context = self.new_context(classnames, n_global)
@@ -81,6 +79,11 @@ class GalLoPModel(PromptModel):
             self.local_proj = nn.Linear(clip.image.width, clip.image.width, bias=False)
             nn.init.eye_(self.local_proj.weight)
         self.learn_what_losses_need()
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ValueError(
+                f"USE_GLOBAL_LOSS is {options.USE_GLOBAL_LOSS}, USE_LOCAL_LOSS {options.USE_LOCAL_LOSS}, and nothing "
+                "is learned by that: a loss is needed whose prompts, or LOCAL_PROJ, a LEARN_ key lets learn"
+            )
         rows, columns = clip.image.grid
         self.set_patches(rows * columns, options.N_LOCAL_PROMPTS if options.LEARN_LOCAL_PROMPTS else n_global)
 

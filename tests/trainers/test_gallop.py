@@ -144,7 +144,8 @@ def test_a_loss_that_is_not_used(switch, left, build):
 def test_what_cannot_be(build):
     with pytest.raises(ValueError, match=r"TOPK is \(1, 2\), .* for all 4 local prompts or one for each"):
         build(TOPK=(1, 2))
-    with pytest.raises(ValueError, match="USE_GLOBAL_LOSS and USE_LOCAL_LOSS are False"):
-        build(USE_GLOBAL_LOSS=False, USE_LOCAL_LOSS=False)
+    for idle in ({"USE_GLOBAL_LOSS": False}, {"LEARN_GLOBAL_PROMPT": False}):
+        with pytest.raises(ValueError, match="USE_LOCAL_LOSS False, and nothing is learned by that"):
+            build(**idle, USE_LOCAL_LOSS=False)
     with pytest.raises(ValueError, match=r"MODEL\.BACKBONE\.NAME 'resnet' .* a plain ViT is needed"):
         build(resnet()[1])
