@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from alignment import hierarchical_transport
 from clip import NONE, Changes, ImageFeatures, ImageTower, Tap, TextFeatures, TextPrompts, TextTower
+from clip.changes import is_by_class
 
 
 class PlainTextTower(TextTower):
@@ -77,7 +78,7 @@ def replacements(changes: Changes) -> dict[int, Tensor]:
     Raises:
         ValueError: other changes, of which there is no plain implementation.
     """
-    others = any(each.insert or each.kept or each.offset or each.by_class for each in changes.tokens)
+    others = any(each.insert or each.kept or each.offset or is_by_class(each) for each in changes.tokens)
     if others or changes.weights:
         raise ValueError("of the plain implementation there are prompts and their replacements only")
     return {each.block: each.values for each in changes.tokens}

@@ -12,7 +12,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from .precision import SLOPE
-from .weights import BlockWeights
+from .weights import BlockWeights, Layer, affine
 
 
 def require_plain(blocks: Any, tower: str) -> None:
@@ -35,7 +35,7 @@ def layer_norm(x: Tensor, norm: Any, dtype: torch.dtype | None = None) -> Tensor
 
 def project(weights: BlockWeights, x: Tensor) -> Tensor:
     """First half: queries, keys and values of x (B, T, w) side by side, (B, T, 3 w)."""
-    return weights.qkv(layer_norm(x, weights.ln_1, weights.qkv.weight.dtype))
+    return affine(weights.qkv, layer_norm(x, weights.ln_1, weights.qkv.weight.dtype))
 
 
 def heads(block: Any, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,7 +55,7 @@ def side_by_side(attended: Tensor) -> Tensor:
 
 def finish(block: Any, weights: BlockWeights, x: Tensor, attended: Tensor) -> Tensor:
     """Second half: x (B, T, w) and the attended values (B, T, w) of the same positions -> (B, T, w)."""
-    x = x + block.ls_1(weights.o(attended))
+    x = x + block.ls_1(affine(weights.o, attended))
     inner = layer_norm(x, weights.ln_2, weights.o.weight.dtype)
     return x + block.ls_2(_feed_forward(block.mlp[1], weights, inner))
 
@@ -67,11 +67,11 @@ def _feed_forward(activation: nn.Module, weights: BlockWeights, x: Tensor) -> Te
     """
     widen, narrow = weights.fc, weights.proj
     if not isinstance(activation, QuickGELU):
-        return narrow(activation(widen(x)))
+        return affine(narrow, activation(affine(widen, x)))
     assert widen.bias is not None
     assert narrow.bias is not None
-    hidden = F.silu(widen._replace(bias=widen.bias * SLOPE)(x * SLOPE))
-    return torch.add(narrow.bias, narrow._replace(bias=None)(hidden), alpha=1 / SLOPE)
+    hidden = F.silu(affine(Layer(widen.weight, widen.bias * SLOPE, widen.added), x * SLOPE))
+    return torch.add(narrow.bias, affine(Layer(narrow.weight, None, narrow.added), hidden), alpha=1 / SLOPE)
 
 
 def replace_tokens(x: Tensor, fresh: Tensor, start: int, kept: float = 0.0) -> Tensor:

@@ -48,13 +48,16 @@ class Tokens(NamedTuple):
     kept: float = 0.0
     offset: int = 0
 
-    @property
-    def by_class(self) -> bool:
-        return self.values.dim() == 4
 
-    @property
-    def n(self) -> int:
-        return self.values.shape[-2]
+# Functions, for torch.compile knows no property of a named tuple before 2.7.
+def is_by_class(tokens: Tokens) -> bool:
+    """Whether each class has tokens of its own."""
+    return tokens.values.dim() == 4
+
+
+def count(tokens: Tokens) -> int:
+    """How many enter, n."""
+    return tokens.values.shape[-2]
 
 
 class LowRank(NamedTuple):
@@ -107,7 +110,7 @@ class Changes:
     @property
     def split(self) -> Tokens | None:
         """Those that differ by class, if there are any."""
-        return next((tokens for tokens in self.tokens if tokens.by_class), None)
+        return next((tokens for tokens in self.tokens if is_by_class(tokens)), None)
 
     def select(self, classes: Sequence[int]) -> "Changes":
         """The changes for these classes alone, in this order."""
@@ -115,7 +118,7 @@ class Changes:
             return self
         index = _index(tuple(classes), self.split.values.device)
         tokens = (
-            each._replace(values=each.values.index_select(0, index)) if each.by_class else each
+            each._replace(values=each.values.index_select(0, index)) if is_by_class(each) else each
             for each in self.tokens
         )
         return replace(self, tokens=tuple(tokens))

@@ -19,8 +19,8 @@ from .blocks import (
     require_plain,
     side_by_side,
 )
-from .changes import NONE, Changes, Tokens, by_block
-from .weights import block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
+from .changes import NONE, Changes, Tokens, by_block, count
+from .weights import affine, block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
 
 #: Weights outside of the blocks.
 OUTSIDE = ("ln_pre.weight", "ln_pre.bias", "ln_post.weight", "ln_post.bias", "projection")
@@ -153,7 +153,7 @@ class ImageTower(nn.Module):
             if tap is not None and tap.path == "value-value":
                 before = x[:, wanted] if values_only is None else values_only
                 among = F.scaled_dot_product_attention(v[:, :, wanted], v, v)
-                values_only = before + of_this.o(side_by_side(among))
+                values_only = before + affine(of_this.o, side_by_side(among))
             if is_last and (tap is None or tap.path == "value-value"):
                 x, q = x[:, :1], q[:, :, :1]
             elif is_last and tap is not None and tap.path == "values":
@@ -162,7 +162,7 @@ class ImageTower(nn.Module):
                 x, q = _class_and(x, wanted), _class_and(q, wanted, dim=2)
             attended = side_by_side(F.scaled_dot_product_attention(q, k, v))
             if values_only is not None and tap is not None and tap.first_attention and i == 0:
-                values_only = values_only + of_this.o(attended[:, wanted])
+                values_only = values_only + affine(of_this.o, attended[:, wanted])
             if is_last and tap is not None and tap.path == "values":
                 attended = torch.cat([attended, qkv[:, wanted].chunk(3, dim=-1)[2]], dim=1)
             x = finish(block, of_this, x, attended)
@@ -207,12 +207,13 @@ class ImageTower(nn.Module):
 def _enter(x: Tensor, tokens: Tokens, own: int) -> Tensor:
     """x (B, M or 1, T, w), whose first ``own`` are class token and patches, with tokens that enter."""
     values, start = tokens.values[None], own + tokens.offset
+    n = count(tokens)
     if tokens.insert:
         x = x.expand(-1, max(x.shape[1], len(tokens.values)), -1, -1)
         return insert_tokens(x, values, start)
-    if start + tokens.n > x.shape[2]:
+    if start + n > x.shape[2]:
         raise ValueError(
-            f"{tokens.n} tokens are to replace others in front of block {tokens.block}, behind the patches there "
+            f"{n} tokens are to replace others in front of block {tokens.block}, behind the patches there "
             f"are {x.shape[2] - own}"
         )
     return replace_tokens(x, values, start, tokens.kept)

@@ -20,7 +20,7 @@ from .blocks import (
     side_by_side,
 )
 from .branch_attention import attend_packed, grove_mask
-from .changes import NONE, Changes, Tokens, by_block
+from .changes import NONE, Changes, Tokens, by_block, count, is_by_class
 from .text_prompts import Layout, TextPrompts, split_texts
 from .weights import Change, block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
 
@@ -105,10 +105,10 @@ class TextTower(nn.Module):
                 are inserted, or are not the last ones that enter.
         """
         check_entering(changes.tokens, prompts.layout, self.depth)
-        inserted = sum(tokens.n for tokens in changes.tokens if tokens.insert)
+        inserted = sum(count(tokens) for tokens in changes.tokens if tokens.insert)
         at, own = self.arrangement(prompts.layout, inserted), changes.split
         device, packed = self.positional_embedding.device, self._packed()
-        apart = own and split(prompts.layout, device, packed, 1 + own.offset, own.n, inserted)
+        apart = own and split(prompts.layout, device, packed, 1 + own.offset, count(own), inserted)
         return self._encode(prompts.root, prompts.branch, changes.tokens, changes.weights, at, apart)
 
     def arrangement(self, layout: Layout, inserted: int = 0) -> Arrangement:
@@ -118,7 +118,7 @@ class TextTower(nn.Module):
 
     def classes_of_a_row(self, layout: Layout, changes: Changes = NONE) -> int:
         """Classes of the longest branch that are one step of what the tower computes and keeps."""
-        layout = layout.grown(sum(tokens.n for tokens in changes.tokens if tokens.insert))
+        layout = layout.grown(sum(count(tokens) for tokens in changes.tokens if tokens.insert))
         own = changes.split
         return classes_of_a_row(layout if own is None else layout.split(1 + own.offset), self._packed())
 
@@ -169,13 +169,13 @@ class TextTower(nn.Module):
         blocks = self.transformer.resblocks
         entering = by_block(tokens, len(blocks), "text tower")
         of_block = of_blocks(weights, OUTSIDE, len(blocks), "text tower")
-        missing = sum(each.n for each in tokens if each.insert)  # tokens that are not there yet
+        missing = sum(count(each) for each in tokens if each.insert)  # tokens that are not there yet
         mask = None
         for i, block in enumerate(blocks):
             of_this = block_weights(block, of_block.get(i))
             for each in entering[i]:
                 start = 1 + each.offset
-                if each.by_class:
+                if is_by_class(each):
                     assert apart is not None
                     x = _apart(x, each, apart, n_roots)
                     at, mask = apart.at, None
@@ -183,7 +183,7 @@ class TextTower(nn.Module):
                 pairs, values = x.unflatten(0, (n_roots, -1)), each.values[:, None]
                 if each.insert:
                     x = insert_tokens(pairs, values, start).flatten(0, 1)
-                    missing, mask = missing - each.n, None
+                    missing, mask = missing - count(each), None
                 else:
                     x = replace_tokens(pairs, values, start, each.kept).flatten(0, 1)
             # what enters the first block is the same under all roots, and mostly frozen: no gradient is needed there
@@ -234,20 +234,20 @@ def check_entering(tokens: tuple[Tokens, ...], layout: Layout, depth: int) -> No
     length, last = min(layout.roots), -1
     for each in tokens:
         where = f"in front of block {each.block} of the text tower"
-        end = 1 + each.offset + (0 if each.insert else each.n)
+        end = 1 + each.offset + (0 if each.insert else count(each))
         if end > length:
             raise ValueError(
-                f"{each.n} tokens enter behind {each.offset} others {where}, the roots have {length - 1} there"
+                f"{count(each)} tokens enter behind {each.offset} others {where}, the roots have {length - 1} there"
             )
         if each.block < last:
             raise ValueError(
                 f"tokens enter {where} behind those of block {last}: their order is that of blocks"
             )
-        if each.by_class and (each.insert or each is not tokens[-1]):
+        if is_by_class(each) and (each.insert or each is not tokens[-1]):
             raise ValueError(
                 f"tokens that differ by class {where} must replace others, and be the last that enter"
             )
-        length, last = length + (each.n if each.insert else 0), each.block
+        length, last = length + (count(each) if each.insert else 0), each.block
 
 
 def _apart(x: Tensor, tokens: Tokens, apart: Split, n_roots: int) -> Tensor:

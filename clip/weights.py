@@ -47,15 +47,11 @@ class Norm(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """x W' + b, and additions of low rank to equal shares of its outputs."""
+    """W and b, and additions of low rank to equal shares of the outputs."""
 
     weight: Tensor
     bias: Tensor | None
     added: tuple[LowRank | None, ...] = ()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        y = linear(x, self.weight, self.bias)
-        return with_low_rank(y, x, self.added) if self.added else y
 
 
 class BlockWeights(NamedTuple):
@@ -65,6 +61,12 @@ class BlockWeights(NamedTuple):
     ln_2: Any
     fc: Layer
     proj: Layer
+
+
+def affine(layer: Layer, x: Tensor) -> Tensor:
+    """x W' + b and what is added: x (..., k) -> (..., n). A function: torch.compile calls no named tuple before 2.7."""
+    y = linear(x, layer.weight, layer.bias)
+    return with_low_rank(y, x, layer.added) if layer.added else y
 
 
 def block_weights(block: Any, changes: Mapping[str, Change] | None = None) -> BlockWeights:

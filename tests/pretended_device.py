@@ -375,7 +375,8 @@ def _line() -> str:
     """The innermost line of this checkout that is no test's."""
     for frame in reversed(traceback.extract_stack()):
         path = frame.filename
-        if path.startswith(f"{ROOT}/") and not path.startswith(f"{ROOT}/tests/pretended_device"):
+        ours = path.startswith(f"{ROOT}/") and "site-packages" not in path
+        if ours and not path.startswith(f"{ROOT}/tests/pretended_device"):
             return f"at {path.removeprefix(f'{ROOT}/')}:{frame.lineno}: {frame.line}"
     return "outside of this checkout"
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from clip import CLIP, NONE, PRECISIONS, Changes, Layout, LowRank, Tap, TextPrompts, Tokens, arrangement
+from clip.changes import count, is_by_class
 from clip.weights import LOW_RANK, with_low_rank
 from tests.clip import tiny
 from tests.clip.test_text_tower import assert_close, make_prompts
@@ -40,9 +41,9 @@ def entered(x, tokens, values, start):
     fresh = values.expand(len(x), *values.shape[-2:])
     if tokens.insert:
         return torch.cat([x[:, :start], fresh, x[:, start:]], dim=1)
-    there = x[:, start : start + tokens.n]
+    there = x[:, start : start + count(tokens)]
     fresh = (1 - tokens.kept) * fresh + tokens.kept * there
-    return torch.cat([x[:, :start], fresh, x[:, start + tokens.n :]], dim=1)
+    return torch.cat([x[:, :start], fresh, x[:, start + count(tokens) :]], dim=1)
 
 
 def full_weights(module, changes, blocks):
@@ -87,10 +88,10 @@ class PlainTexts(torch.nn.Module):
             for number, block in enumerate(model.transformer.resblocks):
                 for tokens in changes.tokens:
                     if tokens.block == number:
-                        of_all = tokens.by_class and tokens.values.shape[1] == 1
-                        values = tokens.values.select(1 if tokens.by_class else 0, 0 if of_all else r)
+                        of_all = is_by_class(tokens) and tokens.values.shape[1] == 1
+                        values = tokens.values.select(1 if is_by_class(tokens) else 0, 0 if of_all else r)
                         x = entered(x, tokens, values, 1 + tokens.offset)
-                        grown += tokens.n if tokens.insert else 0
+                        grown += count(tokens) if tokens.insert else 0
                 mask = torch.full((77 + grown,) * 2, -torch.inf).triu(1)
                 x = block(x, attn_mask=mask)
             x = model.ln_final(x) @ model.text_projection
@@ -115,13 +116,13 @@ def check_texts(model, towers, changes, layout=LAYOUT):
     assert_close(features.summary, summaries)
     weigh = torch.randn_like(summaries)
     ours, theirs = (features.summary * weigh).sum(), (summaries * weigh).sum()
-    grown = sum(tokens.n for tokens in changes.tokens if tokens.insert)
-    for c, count in enumerate(layout.tokens):
-        count += grown
-        assert_close(features.tokens[c, :, :count], outputs[c, :, :count])
-        weigh = torch.randn_like(outputs[c, :, :count])
-        ours = ours + (features.tokens[c, :, :count] * weigh).sum()
-        theirs = theirs + (outputs[c, :, :count] * weigh).sum()
+    grown = sum(count(tokens) for tokens in changes.tokens if tokens.insert)
+    for c, length in enumerate(layout.tokens):
+        length += grown
+        assert_close(features.tokens[c, :, :length], outputs[c, :, :length])
+        weigh = torch.randn_like(outputs[c, :, :length])
+        ours = ours + (features.tokens[c, :, :length] * weigh).sum()
+        theirs = theirs + (outputs[c, :, :length] * weigh).sum()
     for mine, reference in zip(torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves)):
         assert_close(mine, reference)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clip.changes import count
 from datasets.shapes import THINGS
 from tests.tools.explaining.models import NAMES, ready, side_by_side
 from tests.trainers.harness import METHODS
@@ -37,7 +38,7 @@ def test_every_method_is_explained_with_its_own_logits(method, tmp_path, picture
     assert explanation.grid == (4, 4)
     changes = model.image_changes()
     shallow = 0 if changes.prompts is None else changes.prompts.shape[1]
-    assert explanation.prompts == shallow + sum(tokens.n for tokens in changes.tokens if tokens.insert)
+    assert explanation.prompts == shallow + sum(count(tokens) for tokens in changes.tokens if tokens.insert)
     assert explanation.matched == (method in ("MMTPA", "PLOT", "SOTGLP"))
     for one in explanation.candidates:
         assert (one.uniform is not None) == explanation.matched
