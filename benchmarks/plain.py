@@ -20,7 +20,7 @@ class PlainTextTower(TextTower):
 
     def __init__(self, tower: TextTower) -> None:
         nn.Module.__init__(self)
-        self.stream = tower.stream
+        self.stream, self.packed = tower.stream, False
         for name, part in (*tower.named_children(), *tower.named_parameters(recurse=False)):
             setattr(self, name, part)
 
