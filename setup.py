@@ -29,8 +29,8 @@ setup(
     packages=[],
     py_modules=[],
     install_requires=[
-        "torch>=2.6",  # torch.compiler.set_stance
-        "torchvision>=0.21",  # the release that goes with torch 2.6
+        "torch>=2.8",  # whose Triton (3.4) compiles the kernels ahead of time; before 2.7 towers break into many graphs
+        "torchvision>=0.23",  # the release that goes with torch 2.8
         "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
         "numpy>=1.26",  # the first that runs on Python 3.12
         "pillow>=10.1",  # ImageFont.load_default(size)
@@ -55,7 +55,7 @@ setup(
             "pytest-xdist>=3.5",
             "hypothesis>=6.90",
             "submitit>=1.5",
-            "POT>=0.9.4",  # an independent solver to test alignment/ against
+            "POT>=0.9.6",  # an independent solver to test alignment/ against
             # A new rule of theirs is work for a commit of its own, and not to make a fresh machine red.
             "ruff>=0.17,<0.18",
             "mypy>=2.4,<2.5",

@@ -49,7 +49,6 @@ class Tokens(NamedTuple):
     offset: int = 0
 
 
-# Functions, for torch.compile knows no property of a named tuple before 2.7.
 def is_by_class(tokens: Tokens) -> bool:
     """Whether each class has tokens of its own."""
     return tokens.values.dim() == 4

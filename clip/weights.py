@@ -64,7 +64,7 @@ class BlockWeights(NamedTuple):
 
 
 def affine(layer: Layer, x: Tensor) -> Tensor:
-    """x W' + b and what is added: x (..., k) -> (..., n). A function: torch.compile calls no named tuple before 2.7."""
+    """x W' + b and what is added: x (..., k) -> (..., n)."""
     y = linear(x, layer.weight, layer.bias)
     return with_low_rank(y, x, layer.added) if layer.added else y
 

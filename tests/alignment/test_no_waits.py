@@ -20,6 +20,18 @@ from alignment import (
 OPTIONS = {"normalize": True}
 
 
+def claims_to_be_there() -> bool:
+    """Whether torch computes with such tensors where there is no GPU: before 2.11 it asks the driver."""
+    try:
+        with FakeTensorMode():
+            return torch.ones(2, 2, device="cuda")[:1, 0].is_cuda
+    except RuntimeError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not claims_to_be_there(), reason="this torch asks for a real GPU")
+
+
 def tensors(device="cuda"):
     points, tokens = [(2, 4, 16), (5, 4, 16)], [(2, 4, 21, 16), (5, 4, 6, 16)]
     return [torch.rand(s, device=device) for s in points + tokens]

@@ -3,7 +3,7 @@
 import itertools
 
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alignment import hierarchical_transport, prompt_plan, token_plan, token_transport
@@ -181,6 +181,7 @@ def test_an_infinite_reach_is_the_limit(problem):
     fixed = {"stop": "fixed", "max_iter": 200, "diagnostics": True}
     for value in ("cost", "regularised"):
         balanced, how = token_transport(x, y, lengths, value=value, **fixed)
+        assume(how.row_error.max() < 1e-5)  # else the penalty of what is misplaced, times the reach, is seen
         far, far_how = token_transport(x, y, lengths, value=value, reach=1e4, **fixed)
         torch.testing.assert_close(far, balanced, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(far_how.mass, torch.ones_like(far), rtol=0, atol=1e-3)
