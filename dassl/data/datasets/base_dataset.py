@@ -139,7 +139,10 @@ class DatasetBase:
                 archive.extractall(folder)
         else:
             with tarfile.open(dst) as archive:
-                archive.extractall(folder, filter="data")
+                if hasattr(tarfile, "data_filter"):
+                    archive.extractall(folder, filter="data")
+                else:  # Python 3.11.3 and older, Debian 12's own among them
+                    archive.extractall(folder, _inside(archive, folder))
         print(f"File extracted to {folder}")
 
     def generate_fewshot_dataset(
@@ -182,3 +185,13 @@ class DatasetBase:
         for item in data_source:
             groups[item.domain].append(item)
         return groups
+
+
+def _inside(archive: tarfile.TarFile, folder: str) -> list[tarfile.TarInfo]:
+    """The members, all files and folders in ``folder``: what Python's filter "data" lets through, but for links."""
+    root = os.path.realpath(folder)
+    for member in archive.getmembers():
+        path = os.path.realpath(os.path.join(root, member.name))
+        if os.path.commonpath([root, path]) != root or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no file or folder that stays in {folder}")
+    return archive.getmembers()
