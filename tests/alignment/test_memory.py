@@ -9,7 +9,7 @@ import pytest
 BUDGET = 8 * 2**20
 IMAGES, CLASSES = (4, 2, 198, 32), (200, 4, 8, 32)
 CELLS = 4 * 4 * 2 * 198 * 200 * 4 * 8  # bytes of all costs
-SLACK = 6 * 2**20  # packing buffers of the matrix library, the allocator's rounding
+SLACK = 7 * 2**20  # packing buffers of the matrix library, the allocator's rounding
 
 MEASURE = f"""
 import ctypes, math, torch

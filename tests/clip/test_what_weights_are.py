@@ -3,6 +3,7 @@
 import json
 import re
 
+import huggingface_hub
 import open_clip
 import pytest
 import torch
@@ -227,7 +228,9 @@ def on_the_hub(monkeypatch, tmp_path):
         )
         return built.eval().requires_grad_(False)
 
-    return put
+    yield put
+    # before 1.0 a session that began offline stays so
+    getattr(huggingface_hub.utils, "reset_sessions", lambda: None)()
 
 
 def test_a_model_of_the_hub_knows_what_it_was_trained_with(on_the_hub):
