@@ -29,7 +29,7 @@ setup(
     packages=[],
     py_modules=[],
     install_requires=[
-        "torch>=2.8",  # whose Triton (3.4) compiles the kernels ahead of time; before 2.7 towers break into many graphs
+        "torch>=2.8",  # whose Triton (3.4) compiles the kernels ahead of time; that of 2.6 does not
         "torchvision>=0.23",  # the release that goes with torch 2.8
         "open_clip_torch>=3.0",  # OpenAI's weights as an ordinary pretrained tag, with QuickGELU checked
         "numpy>=1.26",  # the first that runs on Python 3.12

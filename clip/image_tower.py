@@ -207,11 +207,10 @@ class ImageTower(nn.Module):
 def _enter(x: Tensor, tokens: Tokens, own: int) -> Tensor:
     """x (B, M or 1, T, w), whose first ``own`` are class token and patches, with tokens that enter."""
     values, start = tokens.values[None], own + tokens.offset
-    n = count(tokens)
     if tokens.insert:
         x = x.expand(-1, max(x.shape[1], len(tokens.values)), -1, -1)
         return insert_tokens(x, values, start)
-    if start + n > x.shape[2]:
+    if start + (n := count(tokens)) > x.shape[2]:
         raise ValueError(
             f"{n} tokens are to replace others in front of block {tokens.block}, behind the patches there "
             f"are {x.shape[2] - own}"

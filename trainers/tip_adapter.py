@@ -30,8 +30,8 @@ from foundation.keys import Key, at_least, each
 from .base import PREC, Release
 from .checkpoint import find_checkpoint, read_checkpoint
 from .heads import PASSES, VARIANT, HeadModel, HeadTrainer
-from .prompt_model import unit
 from .templates import SELECTED
+from .unit import unit
 
 STEPS = (200, 20)  #: of beta and of alpha in the search
 START = 0.1  #: of both

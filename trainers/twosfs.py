@@ -32,10 +32,10 @@ from foundation.keys import Key, at_least, one_of, share
 
 from . import lora
 from .base import PREC, PromptTrainer, Release
+from .checkpoint import EXTRA
 from .tuned_towers import ENCODERS, TunedTowerModel
 from .unit import unit
 
-EXTRA = "_extra_state"
 PEFTS = ("ln", "bitfit", "lora")
 #: What is learned of a block, by PEFT and VARIANT.
 OF_A_BLOCK = {

@@ -12,6 +12,14 @@ def tokens(*shape, seed=0, common=0.7, dtype=torch.float32):
     return F.normalize(torch.randn(shape, generator=generator) + common * direction, dim=-1).to(dtype)
 
 
+def weighted(image, text):
+    """Tokens of these shapes, (1, M, P, d) and (C, N, L, d), and weights of both, (M, P) and (C, N, L); float64."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (tokens(*shape, seed=i, dtype=torch.float64) for i, shape in enumerate((image, text)))
+    u, v = (torch.rand(*s, generator=generator, dtype=torch.float64) + 0.2 for s in (image[1:-1], text[:-1]))
+    return x, y, u, v
+
+
 def float64_transport(x, y, lengths, iterations, eps=0.1):
     """Costs (B, C, M, N) after a fixed number of iterations, and the gradients of their sum with the plans constant;
     all in float64, on the device of ``x``.

@@ -11,20 +11,11 @@ from hypothesis import strategies as st
 
 from alignment import prompt_plan, prompt_transport, token_matches, token_plan, token_transport
 from alignment.partial import cut_off
-from tests.alignment.samples import tokens
+from tests.alignment.samples import tokens, weighted
 
 CONVERGED = {"tol": 1e-11, "max_iter": 5000}
 LENGTHS, IMAGE_LENGTHS = torch.tensor([4, 2]), torch.tensor([[6, 5]])
-
-
-def problem(seed=0):
-    """x (1, 2, 6, 8), y (2, 1, 4, 8), weights of both; float64."""
-    generator = torch.Generator().manual_seed(seed)
-    x, y = (
-        tokens(*s, seed=seed + i, dtype=torch.float64) for i, s in enumerate([(1, 2, 6, 8), (2, 1, 4, 8)])
-    )
-    u, v = (torch.rand(*s, generator=generator, dtype=torch.float64) + 0.2 for s in ((2, 6), (2, 1, 4)))
-    return x, y, u, v
+SHAPES = (1, 2, 6, 8), (2, 1, 4, 8)
 
 
 def pot_solution(cost, u, v, eps, mass):
@@ -44,7 +35,7 @@ def each(x, y):
 
 @pytest.mark.parametrize(("eps", "mass"), [(0.1, 0.1), (0.1, 0.6), (0.1, 0.95), (0.5, 0.6)])
 def test_values_and_plans_are_those_of_pot(eps, mass):
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     sides = {"text_lengths": LENGTHS, "image_lengths": IMAGE_LENGTHS, "image_weights": u, "text_weights": v}
     options = {"eps": eps, "mass": mass, **sides, **CONVERGED}
     value, how = token_transport(x, y, value="regularised", diagnostics=True, **options)
@@ -67,7 +58,7 @@ def test_values_and_plans_are_those_of_pot(eps, mass):
 @pytest.mark.parametrize("memory", [2**20, 1], ids=["one block", "many blocks"])
 def test_gradients_of_features_weights_and_eps(memory):
     """Of features, they are those of the slope of POT's optimum; where no bound is met the weights have none."""
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     eps = torch.tensor(0.1, dtype=torch.float64)
 
     def optimum(x, y, u, v, eps):
@@ -103,7 +94,7 @@ def test_gradients_of_costs():
 
 
 def test_all_of_the_mass_is_balanced_transport_bit_for_bit():
-    x, y, u, _ = problem()
+    x, y, u, _ = weighted(*SHAPES)
     for options in ({}, {"eps": 0.02}, {"value": "regularised"}, {"value": "plan"}, {"stop": "release"}):
         options |= {"text_lengths": LENGTHS, "image_weights": u}
         for sets in ((x, y), (x.float(), y.float())):
@@ -145,7 +136,7 @@ def test_what_is_moved_costs_more_the_more_it_is(P, L, seed):
 
 
 def test_little_entropy_gives_the_exact_plan():
-    x, y, _, _ = problem()
+    x, y, _, _ = weighted(*SHAPES)
     u, v = torch.full((6,), 1 / 6), torch.full((4,), 1 / 4)
     options = {"mass": 0.5, "eps": 1e-3, "schedule": (0.1, 0.01), "max_iter": 2000, "tol": 1e-6}
     cost = token_transport(x, y, **options)

@@ -7,21 +7,12 @@ import pytest
 import torch
 
 from alignment import token_plan, token_transport
-from tests.alignment.samples import tokens
+from tests.alignment.samples import weighted
 
 CONVERGED = {"stop": "problem", "tol": 1e-13, "max_iter": 5000}
 REACHES = [math.inf, 0.4, (math.inf, 0.3), (0.3, math.inf)]
 LENGTHS, IMAGE_LENGTHS = torch.tensor([3, 2]), torch.tensor([5])
-
-
-def problem(seed=0):
-    """x (1, 2, 5, 6), y (2, 1, 3, 6), weights of both."""
-    generator = torch.Generator().manual_seed(seed)
-    x, y = (
-        tokens(*s, seed=seed + i, dtype=torch.float64) for i, s in enumerate([(1, 2, 5, 6), (2, 1, 3, 6)])
-    )
-    u, v = (torch.rand(*s, generator=generator, dtype=torch.float64) + 0.2 for s in ((2, 5), (2, 1, 3)))
-    return x, y, u, v
+SHAPES = (1, 2, 5, 6), (2, 1, 3, 6)
 
 
 def pot_solution(cost, u, v, eps, reach):
@@ -42,7 +33,7 @@ def pot_solution(cost, u, v, eps, reach):
 @pytest.mark.parametrize("reach", REACHES, ids=str)
 @pytest.mark.parametrize("eps", [0.02, 0.1, 0.5])
 def test_values_plans_and_masses_are_those_of_pot(eps, reach):
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     options = {"image_weights": u, "text_weights": v, "text_lengths": LENGTHS, "eps": eps, "reach": reach}
     value, how = token_transport(x, y, value="regularised", diagnostics=True, **options, **CONVERGED)
     cost = token_transport(x, y, **options, **CONVERGED)
@@ -67,7 +58,7 @@ def test_values_plans_and_masses_are_those_of_pot(eps, reach):
 @pytest.mark.parametrize("reach", REACHES, ids=str)
 @pytest.mark.parametrize("normalize", [False, True])
 def test_gradients_of_features_weights_and_eps(reach, normalize, memory):
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     eps = torch.tensor(0.1, dtype=torch.float64)
 
     def optimum(x, y, u, v, eps):
@@ -94,7 +85,7 @@ def test_gradients_of_costs(reach):
 
 def test_the_gradient_of_weights_is_that_of_the_potentials():
     """eps log r and eps log c, centred; the dual of POT."""
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     u, v = (u[:1] / u[:1].sum()).requires_grad_(), (v[:1] / v[:1].sum()).requires_grad_()
     options = {"image_weights": u, "text_weights": v, "value": "regularised", **CONVERGED}
     value = token_transport(x[:, :1], y[:1], **options)
@@ -109,7 +100,7 @@ def test_the_gradient_of_weights_is_that_of_the_potentials():
 
 def test_the_cost_leaves_out_the_derivative_through_the_plan():
     """Its gradient of features is the optimum's, and it has none of weights."""
-    x, y, u, _ = problem()
+    x, y, u, _ = weighted(*SHAPES)
     leaves = [t.clone().requires_grad_() for t in (x, y, u)]
     gradients = [
         torch.autograd.grad(
@@ -125,7 +116,7 @@ def test_the_cost_leaves_out_the_derivative_through_the_plan():
 
 
 def test_weights_of_zero_have_no_gradient():
-    x, y, u, v = problem()
+    x, y, u, v = weighted(*SHAPES)
     u[:, 1] = v[:, :, 2] = 0
     for reach in REACHES:
         leaves = [u.clone().requires_grad_(), v.clone().requires_grad_()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 import train
@@ -16,6 +17,7 @@ from runs.make_record import make_record
 from runs.record import write_record
 from tests.conftest import ROOT
 from trainers.base import PromptTrainer
+from trainers.prompt_model import PromptModel
 
 CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs/trainers").rglob("*.yaml"))
 #: Every method here; what tests of the engine register is not ours.
@@ -106,6 +108,23 @@ def finish(trainer: Any, kind: str = "train", **about: Any) -> Path:
     fit(trainer)
     record = make_record(trainer, kind=kind, started=now, built=now, finished=now, **about)
     return write_record(record, trainer.cfg.OUTPUT_DIR).parent
+
+
+def beside_its_start(
+    cfg: Any, towers: Any, classnames: list[str], template: str, **options: object
+) -> PromptModel:
+    """The model of a trainer's settings with these options of its section, moved a little: a start has zeros."""
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    cfg = cfg.clone()
+    cfg.defrost()
+    for name, value in options.items():
+        cfg.TRAINER[trainer.section][name] = value
+    torch.manual_seed(0)
+    model = trainer.model_class(cfg, towers, classnames, template)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return model
 
 
 def load(trainer: Any, directory: Path, epoch: int | None = None) -> Any:

@@ -7,8 +7,7 @@ from clip import CLIP, NONE
 from tests.clip import tiny
 from tests.clip.test_changes import PlainImages
 from tests.clip.test_image_tower import resnet
-from tests.trainers.harness import assert_close
-from trainers.gallop import GalLoPModel
+from tests.trainers.harness import assert_close, beside_its_start
 
 NAMES = ["a cat", "old_dogs", "sea or lake"]
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -30,16 +29,7 @@ def build(make, towers):
     default = make("GalLoP").cfg
 
     def build(towers=towers, **options):
-        cfg = default.clone()
-        cfg.defrost()
-        for name, value in options.items():
-            cfg.TRAINER.GALLOP[name] = value
-        torch.manual_seed(0)
-        model = GalLoPModel(cfg, towers, NAMES, "a blurry {}.")
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.02)
-        return model
+        return beside_its_start(default, towers, NAMES, "a blurry {}.", **options)
 
     return build
 

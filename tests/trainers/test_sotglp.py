@@ -1,13 +1,15 @@
 """SOT-GLP: patches by the second path, which are chosen, how they are matched, and what its release does."""
 
+import functools
+
 import pytest
 import torch
 
 from clip import CLIP, NONE, encode
 from tests.clip import tiny
 from tests.clip.test_changes import PlainImages
-from tests.trainers.harness import assert_close
-from trainers.sotglp import SOTGLPModel, start
+from tests.trainers.harness import assert_close, beside_its_start
+from trainers.sotglp import start
 
 NAMES = ["a cat", "old_dogs", "sea or lake"]
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -20,21 +22,9 @@ def original():
 
 @pytest.fixture
 def build(make, original):
-    default, towers = make("SOTGLP").cfg, CLIP(original, "tiny")
-
-    def build(**options):
-        cfg = default.clone()
-        cfg.defrost()
-        for name, value in options.items():
-            cfg.TRAINER.SOTGLP[name] = value
-        torch.manual_seed(0)
-        model = SOTGLPModel(cfg, towers, NAMES, "a blurry {}.")
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.02)
-        return model
-
-    return build
+    return functools.partial(
+        beside_its_start, make("SOTGLP").cfg, CLIP(original, "tiny"), NAMES, "a blurry {}."
+    )
 
 
 @pytest.mark.parametrize("variant", ["paper", "release"])

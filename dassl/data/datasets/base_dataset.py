@@ -190,8 +190,9 @@ class DatasetBase:
 def _inside(archive: tarfile.TarFile, folder: str) -> list[tarfile.TarInfo]:
     """The members, all files and folders in ``folder``: what Python's filter "data" lets through, but for links."""
     root = os.path.realpath(folder)
-    for member in archive.getmembers():
+    members = archive.getmembers()
+    for member in members:
         path = os.path.realpath(os.path.join(root, member.name))
         if os.path.commonpath([root, path]) != root or not (member.isfile() or member.isdir()):
             raise tarfile.TarError(f"{member.name!r} is no file or folder that stays in {folder}")
-    return archive.getmembers()
+    return members
