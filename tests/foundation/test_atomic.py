@@ -25,6 +25,19 @@ def test_new_files_have_the_usual_permissions(tmp_path):
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order, replace = [], os.replace
+
+    def flush(descriptor):
+        order.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", lambda *names: (order.append("named"), replace(*names)))
+    with atomic_write(tmp_path / "a.txt") as file:
+        file.write("whole")
+    assert order == [5, "named"]
+
+
 def test_readers_see_whole_files_while_several_write(tmp_path):
     path = tmp_path / "a.txt"
     contents = [letter * 50_000 for letter in "abcd"]
