@@ -23,7 +23,7 @@ from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, build
 from benchmarks.clock import Clock
-from trainers.class_texts import draw_classes
+from trainers.class_sample import draw_classes
 from trainers.evaluation import Evaluation
 
 

@@ -28,7 +28,8 @@ from runs.folder import can_continue
 from runs.prediction import TrainedRun
 from runs.record import FILE_NAME, read_record
 from runs.schema import extend_cfg
-from trainers.base import DEFAULT_TEMPLATE, Classes, PromptTrainer
+from trainers.base import PromptTrainer
+from trainers.class_names import DEFAULT_TEMPLATE, Classes
 from trainers.learned_folder import SETTINGS, WEIGHTS, local_folder
 from trainers.without_data import without_data
 

@@ -28,11 +28,12 @@ from clip.tokenizer import check_length
 from foundation.keys import Key, at_least, between, one_of
 
 from .additions import add
-from .base import PromptTrainer, Release
+from .base import PromptTrainer
 from .checkpoint import EXTRA
 from .coop import CoOp
 from .maple import MaPLe
 from .prompt_model import PromptModel
+from .release import Release
 
 STD = 0.01  #: of the attributes' tokens
 MOST = 3  #: attributes

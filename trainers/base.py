@@ -1,7 +1,7 @@
 """What every prompt trainer shares: the frozen backbone, the step, precision, checkpoints, evaluation."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,48 +18,22 @@ from foundation.probabilities import Probabilities
 
 from . import captured, data_parallel, optimisers
 from .checkpoint import find_checkpoint, load_learned, read_checkpoint
-from .class_names import check_prompts
-from .class_texts import draw_classes
+from .class_names import Classes, check_prompts
+from .class_sample import draw_classes, sample_size
 from .evaluation import Evaluation, class_chunk
-from .feature_cache import FeatureCache
+from .feature_cache import FeatureCache, cache_folder
 from .loss_scaling import without_waiting
 from .out_of_memory import advised
 from .preprocessing import check_preprocessing
 from .prompt_model import PromptModel
+from .release import Release
 from .top_classes import TopClasses
 
-DEFAULT_TEMPLATE = "a photo of a {}."
-#: Of those in INPUT.TRANSFORMS, that give the same image every time.
-FIXED_TRANSFORMS = ("normalize", "center_crop", "instance_norm")
 AUTOCAST = {"amp": torch.float16, "bf16": torch.bfloat16}
 #: The key of every method that trains.
 PREC = Key(
     "fp16", "precision; fp16: towers in half precision, amp and bf16: autocast", one_of(*clip.PRECISIONS)
 )
-
-
-class Release(NamedTuple):
-    """A released trainer that one of ours reproduces.
-
-    Attributes:
-        section: its part of the config, whose keys are called alike here.
-        settings: keys, named as in ``PromptTrainer.keys``, that make ours do what it does, unless it is told otherwise.
-        only: its keys that do not exist here, with the one value that is covered.
-        recorded: what a recording says of it (a constant that had to be changed) -> the key that it is here.
-    """
-
-    section: str
-    settings: dict[str, Any]
-    only: dict[str, Any]
-    recorded: dict[str, str] = {}
-
-
-class Classes(NamedTuple):
-    """All that a model takes of a data set: C class names, and the prompt, "a photo of a {}."."""
-
-    names: list[str]
-    template: str
-    must_differ: bool = False  #: two equal names are an error, not only a warning
 
 
 def section(cfg: CfgNode, name: str) -> CfgNode:
@@ -150,14 +124,16 @@ class PromptTrainer(TrainerX):
         self.max_epoch = optimisers.epochs(cfg, self.train_loader_x)
         if self.max_epoch != cfg.OPTIM.MAX_EPOCH:
             print(f"OPTIM.STEPS_PER_SHOT: {self.max_epoch} epochs, whatever OPTIM.MAX_EPOCH says")
-        self.class_sample = self._class_sample()
+        self.class_sample = sample_size(cfg, self.num_classes)
         classes = self.classes()
         check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)
 
         print("Building the prompts")
         self.model: Any = self._build_prompts(towers, classes).to(self.device)
         self.model.about["trainer"] = type(self).__name__
-        self._tell_of_written_texts(classes.names)
+        self.model.written_texts.tell(
+            type(self).__name__, cfg.DATASET.NAME, classes.of_data_set or classes.names
+        )
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
         data_parallel.copy_from_first(self.model.parameters())
@@ -193,45 +169,14 @@ class PromptTrainer(TrainerX):
         written = self.model.written_texts
         return written.texts if written.used else {}
 
-    def _tell_of_written_texts(self, classnames: list[str]) -> None:
-        """Which of the user's texts and templates are used, and which not."""
-        written = self.model.written_texts
-        if written.given and not written.used:
-            print(
-                f"Warning: {type(self).__name__} takes no notice of {' and '.join(written.given)}: it learns all its "
-                "texts, and has no zero-shot ones beside them"
-            )
-        elif written.given:
-            print(f"Zero-shot texts: those of {' and '.join(written.given)}")
-            dataset = getattr(getattr(self, "dm", None), "dataset", None)
-            others = written.of_no_class(getattr(dataset, "all_classnames", classnames))
-            if others:
-                shown = ", ".join(map(repr, others[:5])) + (" ..." if len(others) > 5 else "")
-                print(
-                    f"Warning: {written.file} has texts of what is no class of {self.cfg.DATASET.NAME}: {shown}"
-                )
-
     def _use_feature_cache(self) -> None:
-        """Keep image features on disk, if ``TEST.FEATURE_CACHE`` names a folder and the method leaves images alone.
-
-        Raises:
-            ValueError: ``TRAIN.FEATURE_CACHE``, but training images are transformed at random.
-        """
-        cfg = self.cfg
-        folder, in_training = of(cfg, "TEST.FEATURE_CACHE"), of(cfg, "TRAIN.FEATURE_CACHE")
-        random = [name for name in cfg.INPUT.TRANSFORMS if name not in FIXED_TRANSFORMS]
-        if in_training and not folder:
-            raise ValueError("TRAIN.FEATURE_CACHE is True, but TEST.FEATURE_CACHE names no folder")
-        if in_training and random:
-            raise ValueError(
-                f"TRAIN.FEATURE_CACHE is True, but {random[0]} of INPUT.TRANSFORMS is random: only "
-                f"{', '.join(FIXED_TRANSFORMS)} are not"
-            )
+        """Keep image features on disk, if that is asked for and the method leaves images alone."""
+        folder = cache_folder(self.cfg)
         if folder and not self.model.leaves_images_alone():
             print(f"TEST.FEATURE_CACHE is not used: {type(self).__name__} learns how images are encoded")
         elif folder:
             self.model.feature_cache = FeatureCache(folder, self.backbone_hash, self.precision())
-            self.model.cache_training = in_training
+            self.model.cache_training = of(self.cfg, "TRAIN.FEATURE_CACHE")
 
     def _forget(self) -> None:
         """Drop what an evaluation has computed of the model."""
@@ -239,28 +184,9 @@ class PromptTrainer(TrainerX):
         self.captured_scores.forget()
         self.model.kept_image_changes = None
 
-    def _class_sample(self) -> int:
-        """Classes that a training step tells apart; 0: all.
-
-        Raises:
-            ValueError: they are fewer than a batch may have.
-        """
-        size, batch = of(self.cfg, "TRAINER.CLASS_SAMPLE"), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-        if size and size < min(batch, self.num_classes):
-            raise ValueError(
-                f"TRAINER.CLASS_SAMPLE is {size}, a batch may have {min(batch, self.num_classes)} classes: at least as "
-                "many, or 0 for all classes, is needed"
-            )
-        return size if size < self.num_classes else 0
-
     def classes(self) -> Classes:
         """What the model is built for: those of the data set."""
-        dataset = self.dm.dataset
-        return Classes(
-            dataset.classnames,
-            getattr(dataset, "template", DEFAULT_TEMPLATE),
-            getattr(dataset, "names_must_differ", False),
-        )
+        return Classes.of(self.dm.dataset)
 
     def _build_prompts(self, towers: clip.CLIP, classes: Classes) -> PromptModel:
         try:

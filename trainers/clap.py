@@ -20,8 +20,9 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, one_of
 
-from .base import PREC, Release
+from .base import PREC
 from .heads import PASSES, VARIANT, HeadModel, HeadTrainer
+from .release import Release
 
 
 class CLAPModel(HeadModel):

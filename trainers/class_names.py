@@ -1,6 +1,33 @@
-"""Class names as the text tower sees them: two that become one prompt have one score, and their images no right one."""
+"""What a model takes of a data set: the names of its classes, as the text tower sees them, and the prompt around them.
+
+Two names that become one prompt have one score, and their images no right one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from clip import encode
+
+DEFAULT_TEMPLATE = "a photo of a {}."
+
+
+class Classes(NamedTuple):
+    """C class names, and the prompt, "a photo of a {}."."""
+
+    names: list[str]
+    template: str
+    must_differ: bool = False  #: two equal names are an error, not only a warning
+    of_data_set: Sequence[str] = ()  #: the names of all its classes, where these are a part of them
+
+    @classmethod
+    def of(cls, dataset: Any) -> "Classes":
+        """Those of a data set, of which a plugin's may say only the names."""
+        return cls(
+            dataset.classnames,
+            getattr(dataset, "template", DEFAULT_TEMPLATE),
+            getattr(dataset, "names_must_differ", False),
+            getattr(dataset, "all_classnames", ()),
+        )
 
 
 def check_prompts(classnames: list[str], dataset: str, must_differ: bool) -> None:

@@ -2,8 +2,7 @@
 
 Of several processes each encodes its share of the classes and gets the features of the others (see data_parallel).
 
-Of a large vocabulary, a training step may encode and tell apart a sample only: the classes of the batch and others
-drawn at random (as with the class centres of Partial FC, An et al., CVPR 2022).
+Of a large vocabulary, a training step may encode a sample only (see class_sample).
 
 Classes go through the text tower in chunks when their activations would not fit: each chunk's are computed again in the
 backward pass, so memory holds those of one chunk at a time, and the gradient stays exact.
@@ -14,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.random import fork_rng
@@ -142,20 +140,6 @@ class ClassTexts:
                 )
             self._fitting[kind] = int((budget - shared) / each)
         return max(1, self._fitting[kind])
-
-
-def draw_classes(labels: Tensor, n_classes: int, size: int, entropy: tuple[int, ...]) -> Tensor:
-    """(size,) ascending indices of classes: all those of the batch, and others drawn at random.
-
-    Args:
-        labels: of the whole batch, of at most ``size`` classes.
-        n_classes: from which to draw.
-        entropy: decides the draw.
-    """
-    of_batch = np.unique(labels.cpu().numpy())
-    others = np.setdiff1d(np.arange(n_classes), of_batch)
-    drawn = np.random.default_rng(entropy).choice(others, size - len(of_batch), replace=False)
-    return torch.from_numpy(np.sort(np.concatenate([of_batch, drawn])))
 
 
 def lengthen(tokens: Tensor, length: int) -> Tensor:

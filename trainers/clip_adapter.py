@@ -14,8 +14,9 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, share
 
-from .base import PREC, Release
+from .base import PREC
 from .heads import PASSES, HeadModel, HeadTrainer
+from .release import Release
 
 
 class CLIPAdapterModel(HeadModel):

@@ -31,13 +31,14 @@ from clip import CLIP
 from foundation.keys import Key, above, one_of, share
 
 from .additions import add
-from .base import PromptTrainer, Release
+from .base import PromptTrainer
 from .checkpoint import EXTRA
 from .coop import CoOp
 from .kgcoop import KgCoOp
 from .maple import MaPLe
 from .optimisers import Group
 from .prompt_model import PromptModel
+from .release import Release
 
 LEARNER = "prompt_learner."  #: in front of the hosts' names: the release saves its whole model
 UNKNOWN = ""  #: the class of a row, where a release's checkpoint does not tell it

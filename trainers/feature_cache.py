@@ -13,8 +13,32 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+from yacs.config import CfgNode
 
 from foundation.atomic import atomic_write
+from foundation.keys.of_all_runs import of
+
+#: Of those in INPUT.TRANSFORMS, that give the same image every time.
+FIXED_TRANSFORMS = ("normalize", "center_crop", "instance_norm")
+
+
+def cache_folder(cfg: CfgNode) -> str:
+    """``TEST.FEATURE_CACHE``, "" where nothing is kept.
+
+    Raises:
+        ValueError: ``TRAIN.FEATURE_CACHE``, but there is no folder, or training images are transformed at random.
+    """
+    folder = of(cfg, "TEST.FEATURE_CACHE")
+    if of(cfg, "TRAIN.FEATURE_CACHE"):
+        random = [name for name in cfg.INPUT.TRANSFORMS if name not in FIXED_TRANSFORMS]
+        if not folder:
+            raise ValueError("TRAIN.FEATURE_CACHE is True, but TEST.FEATURE_CACHE names no folder")
+        if random:
+            raise ValueError(
+                f"TRAIN.FEATURE_CACHE is True, but {random[0]} of INPUT.TRANSFORMS is random: only "
+                f"{', '.join(FIXED_TRANSFORMS)} are not"
+            )
+    return folder
 
 
 class FeatureCache:

@@ -23,8 +23,9 @@ from clip import CLIP, Tap, TextPrompts
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Allowed, Key, at_least, one_of, share
 
-from .base import PREC, PromptTrainer, Release
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel
+from .release import Release
 from .text_context import TextContext
 from .unit import unit
 

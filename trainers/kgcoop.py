@@ -10,9 +10,10 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least
 
-from .base import PromptTrainer, Release
+from .base import PromptTrainer
 from .coop import CoOp, CoOpModel
 from .near_zeroshot import NearZeroshotModel
+from .release import Release
 
 WORDS = "a photo of a"
 

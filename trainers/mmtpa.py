@@ -20,9 +20,10 @@ from clip import CLIP, Changes, ImageFeatures
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, above, at_least, one_of
 
-from .base import PREC, PromptTrainer, Release
+from .base import PREC, PromptTrainer
 from .matching import Matching, hierarchical_matching
 from .prompt_model import PromptModel
+from .release import Release
 from .text_context import TextContext
 from .unit import unit
 from .visual_prompts import COUPLED_NAMES, FreeVisualPrompts, Projection

@@ -17,8 +17,9 @@ from clip import CLIP, Changes, deep_prompts
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
-from .base import PREC, PromptTrainer, Release
+from .base import PREC, PromptTrainer
 from .prompt_model import PromptModel
+from .release import Release
 from .text_context import TextContext
 from .visual_prompts import FreeVisualPrompts, check_depth
 

@@ -25,9 +25,10 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
-from .base import PromptTrainer, Release
+from .base import PromptTrainer
 from .gallop import KEYS, TOPK, GalLoPModel, Images, Texts
 from .matching import Matching
+from .release import Release
 from .text_context import TextContext
 from .unit import unit
 

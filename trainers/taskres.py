@@ -24,8 +24,9 @@ from dassl.utils import load_checkpoint
 from foundation.errors import MissingFile, WrongInput
 from foundation.keys import Key, above
 
-from .base import PREC, Release
+from .base import PREC
 from .heads import PASSES, VARIANT, HeadModel, HeadTrainer
+from .release import Release
 from .templates import SELECTED
 
 ENHANCED = "TRAINER.TaskRes.ENHANCED_BASE"

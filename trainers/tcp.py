@@ -22,8 +22,9 @@ from clip import CLIP, Changes, Tokens
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of
 
-from .base import PREC, PromptTrainer, Release
+from .base import PREC, PromptTrainer
 from .near_zeroshot import NearZeroshotModel
+from .release import Release
 from .text_context import STD, TextContext
 
 WORDS, RELEASED_WEIGHT = "a photo of a", 8.0

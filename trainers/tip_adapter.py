@@ -27,9 +27,10 @@ from clip import CLIP
 from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, each
 
-from .base import PREC, Release
+from .base import PREC
 from .checkpoint import find_checkpoint, read_checkpoint
 from .heads import PASSES, VARIANT, HeadModel, HeadTrainer
+from .release import Release
 from .templates import SELECTED
 from .unit import unit
 

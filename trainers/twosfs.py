@@ -31,8 +31,9 @@ from dassl.engine import TRAINER_REGISTRY
 from foundation.keys import Key, at_least, one_of, share
 
 from . import lora
-from .base import PREC, PromptTrainer, Release
+from .base import PREC, PromptTrainer
 from .checkpoint import EXTRA
+from .release import Release
 from .tuned_towers import ENCODERS, TunedTowerModel
 from .unit import unit
 

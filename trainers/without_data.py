@@ -4,7 +4,8 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from .base import Classes, PromptTrainer
+from .base import PromptTrainer
+from .class_names import Classes
 
 
 def without_data(method: type[PromptTrainer], cfg: CfgNode, classes: Classes) -> Any:

@@ -4,6 +4,8 @@ Of which texts a class's feature is the mean is the user's choice (``DATASET.CLA
 else the method's templates.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
@@ -84,10 +86,24 @@ class WrittenTexts:
                 f"{shown!r} of {name!r} has {length}{more}: shorten what is longer"
             )
 
-    def of_no_class(self, classnames: list[str]) -> list[str]:
-        """Names in the file that are not among ``classnames``."""
+    def tell(self, method: str, dataset: str, classnames: Iterable[str]) -> None:
+        """Print which of the user's texts and templates are used, and which not.
+
+        Args:
+            classnames: all of the data set.
+        """
+        if not self.given:
+            return
+        if not self.used:
+            print(
+                f"Warning: {method} takes no notice of {' and '.join(self.given)}: it learns all its texts, and has no "
+                "zero-shot ones beside them"
+            )
+            return
+        print(f"Zero-shot texts: those of {' and '.join(self.given)}")
         known = set(map(written_texts.plain, classnames))
-        return [name for name in self.texts if written_texts.plain(name) not in known]
+        if others := [name for name in self.texts if written_texts.plain(name) not in known]:
+            print(f"Warning: {self.file} has texts of what is no class of {dataset}: {_some(others)}")
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import clip
 from benchmarks.dispatched import Counting, count_step
 from dassl.engine import TRAINER_REGISTRY
 from tests.trainers.harness import MINI_DEPTH, build, make_cfg
-from trainers.base import Classes
+from trainers.class_names import Classes
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from dassl.utils import set_random_seed
 from tests.trainers.harness import LEARNERS, assert_close, build, evaluate, fit, interrupt, learned, make_cfg
-from trainers.class_texts import draw_classes
+from trainers.class_sample import draw_classes
 
 SAMPLE = ["TRAINER.CLASS_SAMPLE", 6]
 

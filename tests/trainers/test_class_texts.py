@@ -6,7 +6,7 @@ import torch
 import clip.arrangement
 from tests.trainers.harness import LEARNERS, assert_close
 from trainers import class_texts
-from trainers.base import Classes
+from trainers.class_names import Classes
 
 
 def loss_and_gradients(trainer, images):

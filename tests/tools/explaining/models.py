@@ -12,7 +12,7 @@ from dassl.utils import set_random_seed
 from datasets.shapes import THINGS
 from datasets.toy import painting
 from tests.trainers.harness import make_cfg
-from trainers.base import Classes
+from trainers.class_names import Classes
 from trainers.without_data import without_data
 
 NAMES = [thing.name for thing in THINGS]
