@@ -47,7 +47,8 @@ class TrainedRun:
         self.cfg: CfgNode = trainer.cfg
         self.model = trainer.model
         self.device: torch.device = trainer.device
-        self.classnames, self.template, _ = trainer.classes()
+        classes = trainer.classes()
+        self.classnames, self.template = classes.names, classes.template
         self.batch_size: int = self.cfg.DATALOADER.TEST.BATCH_SIZE
         self._reading = reading_options(self.cfg)
         trainer.set_model_mode("eval")
