@@ -21,10 +21,11 @@ from foundation import identity
 from foundation.errors import MissingFile, WrongInput
 from runs import DASSL, command_line
 from runs.errors import clean_errors, terminate_as_interrupt
+from runs.importing import importing
 
 make_parser = partial(command_line.make_parser, __doc__)
 
-with clean_errors():
+with importing():
     if __name__ == "__main__":  # before the imports, which take seconds
         arguments = command_line.read_arguments(make_parser())
 

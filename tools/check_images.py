@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
+from runs.importing import importing
 
 
 class Item(NamedTuple):
@@ -32,8 +33,9 @@ class Item(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
 
-    from datasets.images_in import images_in  # takes seconds, which a slip need not wait for
-    from tools.preparing.examine import examine_all
+    with importing():
+        from datasets.images_in import images_in  # takes seconds, which a slip need not wait for
+        from tools.preparing.examine import examine_all
 
     data: list[Item] = []
     options: dict[str, Any] = {}

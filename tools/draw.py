@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs.argument_types import expanded_text
 from runs.errors import OneLineParser, clean_errors
+from runs.importing import importing
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -53,7 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-with clean_errors():
+with importing():
     if __name__ == "__main__":  # a slip is said before the imports, which take seconds
         parse(None)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs.errors import OneLineParser, clean_errors
+from runs.importing import importing
 
 PAGE = "explain.html"
 
@@ -50,7 +51,7 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-with clean_errors():
+with importing():
     if __name__ == "__main__":  # before the imports, which take seconds
         read_arguments()
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from runs.argument_types import expanded
 from runs.class_list import class_names
 from runs.errors import OneLineParser, clean_errors
+from runs.importing import importing
 from tools.exporting import folder
 
 FORMS = ("safetensors", "onnx", "hub", "open_clip")
@@ -31,8 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     folder.check(args.output, args.force)
 
-    from runs.trained import load_run
-    from tools.exporting import classifier, graph, hub, whole_model
+    with importing():
+        from runs.trained import load_run
+        from tools.exporting import classifier, graph, hub, whole_model
 
     run = load_run(args.run, args.classes, "cpu", precision="fp32", backbone=args.backbone)
     form = {"safetensors": classifier, "onnx": graph, "hub": hub, "open_clip": whole_model}[args.to]

@@ -27,6 +27,7 @@ from runs import ROOT, shipped
 from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
 from runs.folder import check_room
+from runs.importing import importing
 from runs.record import FILE_NAME, read_record
 from tools.launching.estimate import Estimate, duration
 from tools.launching.grid import SOURCE, Grid
@@ -179,7 +180,8 @@ def states(runs: list[Run], output: Path) -> tuple[set[str], dict[Run, str]]:
 
 def check_settings(runs: list[Run]) -> None:
     """ValueError where a run's KEY VALUE pairs are not those of its method and data set, or a value is not allowed."""
-    from runs.schema import check_values  # here, because it takes seconds
+    with importing():
+        from runs.schema import check_values  # here, because it takes seconds
 
     for run in {(run.trainer, run.config, run.dataset, run.step): run for run in runs}.values():
         check_values(settings(run))

@@ -26,6 +26,7 @@ from typing import Any
 
 from runs.argument_types import at_least, expanded
 from runs.errors import OneLineParser, clean_errors
+from runs.importing import importing
 from runs.settings import merge_pairs
 
 TOLERANCE = 1e-4
@@ -42,7 +43,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-with clean_errors():
+with importing():
     if __name__ == "__main__":  # a slip is said before the imports, which take seconds
         parse()
 

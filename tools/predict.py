@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from runs.argument_types import at_least, expanded_text
 from runs.class_list import class_names
 from runs.errors import OneLineParser, clean_errors, one_line
+from runs.importing import importing
 
 Row = tuple[str, list[str], list[float]]  #: an image's path, its classes and their probabilities, best first
 
@@ -37,11 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     paths = expand(args.images)
     check_files(args)
 
-    import torch
-    from PIL import Image
-    from tqdm import tqdm
+    with importing():
+        import torch
+        from PIL import Image
+        from tqdm import tqdm
 
-    from runs.trained import load_run
+        from runs.trained import load_run
 
     # Large images are read, and too large ones named.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)

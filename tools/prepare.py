@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runs.argument_types import expanded
 from runs.errors import OneLineParser, clean_errors, is_deliberate, one_line
+from runs.importing import importing
 
 
 def make_parser() -> OneLineParser:
@@ -49,7 +50,7 @@ def make_parser() -> OneLineParser:
     return parser
 
 
-with clean_errors():
+with importing():
     if __name__ == "__main__":  # a slip is said before the imports, which take seconds
         make_parser().parse_args()
 
