@@ -25,14 +25,15 @@ stop() {
             sleep 0.1
         done
     fi
+    local pids=()
     for file in slurmd slurmctld munged; do
         [[ -f "$folder/$file.pid" ]] || continue
         pid="$(<"$folder/$file.pid")"
-        kill "$pid" 2>/dev/null || continue
-        for _ in {1..100}; do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.1
-        done
+        kill "$pid" 2>/dev/null && pids+=("$pid")
+    done
+    for _ in {1..100}; do
+        kill -0 ${pids[@]+"${pids[@]}"} 2>/dev/null || break # none is left
+        sleep 0.1
     done
 }
 
