@@ -36,7 +36,7 @@ PREFETCH = 2  # batches that a worker prepares ahead, torch's default; one more 
 
 
 class EpochLoader(DataLoader):
-    """See the module's docstring. Workers live as long as the loader.
+    """See the module's docstring. Workers live from epoch to epoch, until ``end_workers``.
 
     Args:
         dataset: any map-style data set; it may use the global random states freely. Its method
@@ -94,10 +94,21 @@ class EpochLoader(DataLoader):
     def behind(self, batches: int) -> Iterator[Any]:
         """An epoch, drawn as always, without its first ``batches``, whose images are not read."""
         if self._iterator is not None and self._dataset_changed():
-            self._iterator = None  # workers hold the data set as it was; new ones are started
+            self.end_workers()  # they hold the data set as it was; new ones are started
         self._epoch.draw()
         self._epoch.first = batches
-        return _Batches(super().__iter__(), self._handover, len(self) - batches)
+        return _Batches(super().__iter__(), self, len(self) - batches)
+
+    def end_workers(self) -> None:
+        """End the workers; an epoch that begins later starts new ones.
+
+        Left to the garbage collector, each takes five seconds: the collector closes the queue over which torch tells a
+        worker to end before it calls torch, which then waits in vain.
+        """
+        iterator: Any = self._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()
+            self._iterator = None
 
     def _get_iterator(self) -> Any:
         if hasattr(self.dataset, "before_workers"):
@@ -201,11 +212,12 @@ def _seed(entropy: tuple[int, ...]) -> None:
 class _Batches(_BaseDataLoaderIter):
     """torch's iterator, whose further attributes it shows, with batches as they are used.
 
-    An error that this checkout's code raised in a worker comes out as it was raised.
+    An error that this checkout's code raised in a worker comes out as it was raised; any error ends all workers, for its
+    traceback holds this iterator, and so the garbage collector would end them.
     """
 
-    def __init__(self, iterator: Any, handover: Handover | None, count: int) -> None:
-        self._iterator, self._handover, self._count = iterator, handover, count
+    def __init__(self, iterator: Any, loader: EpochLoader, count: int) -> None:
+        self._iterator, self._loader, self._handover, self._count = iterator, loader, loader._handover, count
 
     def __getattr__(self, name: str) -> Any:
         return getattr(vars(self)["_iterator"], name)
@@ -216,8 +228,11 @@ class _Batches(_BaseDataLoaderIter):
     def __next__(self) -> Any:
         try:
             batch = next(self._iterator)
-        except (ValueError, OSError) as error:
-            report = worker_report(error)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._loader.end_workers()
+            report = worker_report(error) if isinstance(error, (ValueError, OSError)) else None
             if report is None or not report.statement.startswith("raise ") or not is_ours(report.file, [CHECKOUT]):
                 raise  # a bug: the worker's traceback is what one wants to see
             raise type(error)(report.message) from None

@@ -58,6 +58,7 @@ class SimpleTrainer(TrainerBase):
     model_temperature: Temperature | None = None
     fits_temperature = True
     other_loader: Any = None
+    _keeps_workers = False  # a test of an epoch leaves them to the next one
 
     def __init__(self, cfg: CfgNode):
         super().__init__()
@@ -143,10 +144,18 @@ class SimpleTrainer(TrainerBase):
         if self.cfg.RESUME and not osp.isdir(self.cfg.RESUME):
             raise FileNotFoundError(f"there is no folder {self.cfg.RESUME} to resume from")
         self._resume_file = ResumeFile(self)
+        self._keeps_workers = True
         try:
             super().train(self.start_epoch, self.max_epoch)
         finally:
+            self._keeps_workers = False
             self._progress.close()
+            self._end_workers()
+
+    def _end_workers(self) -> None:
+        for loader in vars(self).values():
+            if isinstance(loader, EpochLoader):
+                loader.end_workers()
 
     def before_train(self):
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
@@ -196,6 +205,13 @@ class SimpleTrainer(TrainerBase):
         """
         if split is None:
             self._check_validation_images()
+        try:
+            return self._test(split)
+        finally:
+            if not self._keeps_workers:
+                self._end_workers()
+
+    def _test(self, split: str | None) -> float:
         self.set_model_mode("eval")
         self.evaluator.reset()
         of_epoch = split == "val"

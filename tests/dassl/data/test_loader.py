@@ -1,3 +1,4 @@
+import multiprocessing
 import random
 import shutil
 from collections import namedtuple
@@ -201,9 +202,23 @@ class Buggy(Draws):
 
 
 def test_a_bug_in_a_worker_keeps_its_traceback():
+    batches = draws(1, Buggy(), batch_size=1)
     with pytest.raises(ValueError, match="in DataLoader worker") as caught:
-        list(draws(1, Buggy(), batch_size=1))
+        list(batches)
     assert "Original Traceback" in str(caught.value)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_have_ended_are_started_anew():
+    batches = draws(2)
+    set_random_seed(1)
+    first = epoch(batches)
+    batches.end_workers()
+    assert not multiprocessing.active_children()
+    batches.end_workers()  # there are none
+    set_random_seed(1)
+    assert equal(epoch(batches), first)
+    batches.end_workers()
 
 
 def test_few_workers_where_shared_memory_is_short(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import multiprocessing
 import os
 import re
 import sys
@@ -39,6 +40,24 @@ def test_a_trainer_for_one_process_is_not_started_in_several(root, tmp_path, mon
     monkeypatch.setattr(collectives, "count", lambda: 2)
     with pytest.raises(ValueError, match="Tiny trains in one process, not in 2: start it without torchrun"):
         build_trainer(tiny_cfg(root, tmp_path))
+
+
+@pytest.mark.parametrize("method", ["train", "test"])
+def test_no_worker_outlives_a_run(method, root, tmp_path):
+    """In a notebook the garbage collector would find them, and wait five seconds for each."""
+    options = ["DATALOADER.NUM_WORKERS", 1, "TEST.FINAL_MODEL", "best_val", "OPTIM.MAX_EPOCH", 2]
+    trainer = build_trainer(tiny_cfg(root, tmp_path, *options))
+    started, test = [], trainer.model_inference
+
+    def model_inference(images):
+        started.append(len(multiprocessing.active_children()))
+        return test(images)
+
+    trainer.model_inference = model_inference
+    before = multiprocessing.active_children()
+    getattr(trainer, method)()
+    assert max(started) > len(before)
+    assert multiprocessing.active_children() == before
 
 
 def test_hooks_come_in_the_originals_order(root, tmp_path):
