@@ -15,7 +15,6 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import cache
 from pathlib import Path
@@ -47,6 +46,7 @@ from datasets.toy.painting import (
     paint,
 )
 from foundation.errors import MissingFile
+from foundation.pool import process_pool
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 500  # pictures that share one random generator
@@ -106,7 +106,7 @@ def paint_chunk(job: tuple[int, int, int]) -> tuple[list[Scene], np.ndarray]:
 def paint_pool(count: int, size: int, seed: int, processes: int) -> tuple[list[Scene], Tensor]:
     """Returns the scenes and their pictures, uint8 (count, 3, size, size)."""
     jobs = [(seed, chunk, size) for chunk in range(math.ceil(count / CHUNK))]
-    with ProcessPoolExecutor(processes) as pool:
+    with process_pool(processes) as pool:
         parts = list(tqdm(pool.map(paint_chunk, jobs), total=len(jobs), desc="drawing", unit=f"x{CHUNK}"))
     images = np.concatenate([images for _, images in parts])
     scenes = [scene for scenes, _ in parts for scene in scenes]

@@ -1,10 +1,8 @@
 """Decode images as runs do, to know that they can be."""
 
 import os
-import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -13,15 +11,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from dassl.utils import read_image
+from foundation.pool import process_pool
 
 
 def examine_all(
     paths: Sequence[str], workers: int, text: str, **options: Any
 ) -> Iterator[tuple[str, str, str]]:
     """Decode images in several processes; yields (path, mode, reason) as `examine` does, in order."""
-    # Ctrl-C is for the main process, which ends the others. A pool of multiprocessing would end them by SIGTERM, and
-    # wait for ever where they have a handler of it that goes on.
-    pool = ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    pool = process_pool(workers)
     try:
         results = pool.map(partial(examine, **options), paths, chunksize=32)
         yield from tqdm(results, total=len(paths), desc=text, unit="image", mininterval=0.5)
