@@ -10,7 +10,7 @@ from multiprocessing import parent_process
 def process_pool(processes: int) -> ProcessPoolExecutor:
     """A pool whose processes leave Ctrl-C to the program, and end with it, also when it is killed.
 
-    (A pool of multiprocessing would end them by SIGTERM, and wait for ever where they have a handler of it that goes on.)
+    A pool of multiprocessing would end them by SIGTERM, and wait for ever where they have a handler of it that goes on.
     """
     return ProcessPoolExecutor(processes, initializer=_begin)
 
