@@ -5,9 +5,8 @@ import math
 import os.path as osp
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from statistics import median
 from typing import Any
 
 import torch
@@ -19,8 +18,6 @@ from dassl.data.loader import EpochLoader
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
-    AverageMeter,
-    MetricMeter,
     collectives,
     count_num_param,
     load_pretrained_weights,
@@ -30,16 +27,13 @@ from foundation.probabilities import Probabilities, Temperature
 
 from . import calibration
 from .base import TrainerBase
-from .interruption import Interruption
-from .loss_rule import LossRule, fetched, has_tensors
 from .prefetch import Sender
 from .progress import RunProgress, evaluation_progress
 from .resume import ResumeFile
 from .simple_net import SimpleNet
+from .steps import Steps
 
 __all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
-
-WARM_UP_STEPS = 5  # compile kernels, choose algorithms, fill caches
 
 
 class SimpleTrainer(TrainerBase):
@@ -74,8 +68,7 @@ class SimpleTrainer(TrainerBase):
         self.output_dir = cfg.OUTPUT_DIR
         self.cfg = cfg
         self._progress = RunProgress()
-        self._step_times: list[float] = []
-        self._loss_rule = LossRule()
+        self._steps = Steps(self)
         with collectives.first_goes_first():  # it may write draws and splits
             self.build_data_loader()
         self.build_model()
@@ -267,96 +260,11 @@ class SimpleTrainer(TrainerBase):
 
     @property
     def step_seconds(self) -> float | None:
-        """Median seconds of this process's training steps, each from its batch in hand to its losses.
+        """Median seconds of this process's training steps (see ``Steps.seconds``)."""
+        return self._steps.seconds
 
-        The first ``WARM_UP_STEPS`` do not count; None where there were no others.
-        """
-        counted = self._step_times[WARM_UP_STEPS:]
-        return median(counted) if counted else None
-
-    #: Losses that a step returns as tensors are looked at later, by ``_run_batches``: a trainer need not wait for them.
+    #: Losses that a step returns as tensors are looked at later, by ``Steps``: a trainer need not wait for them.
     checks_losses_later = True
-
-    def _run_batches(self, batches: Iterable[tuple[Any, ...]], first: int | None = None) -> None:
-        """``forward_backward(*batch)`` for each batch of an epoch, with everything that is reported.
-
-        What a step returns as tensors is fetched when a line is printed (every ``TRAIN.PRINT_FREQ`` steps), so that
-        no step waits for the device; so late is a loss noticed that is not finite.
-
-        Args:
-            first: number of the first of ``batches`` in the epoch. With it, a run can be interrupted between two
-                batches and continue there; without, Ctrl-C acts at once and the epoch begins anew.
-        """
-        if first is None or self._resume_file is None:
-            self._steps(batches)
-            return
-        with Interruption() as interruption:
-            self._steps(self._saving(interruption.batches(batches), first), first)
-            if self._batches_done > first:
-                self._resume_file.note_batches(self._batches_done)
-            if interruption.asked:
-                self._resume_file.save()
-                interruption.act()
-
-    def _saving(self, batches: Iterable[Any], first: int) -> Iterator[Any]:
-        """Count batches that are done, and keep a long epoch from being lost."""
-        assert self._resume_file is not None
-        self._batches_done = first
-        for batch in batches:
-            yield batch
-            self._batches_done += 1
-            if self._resume_file.is_overdue():
-                self._resume_file.note_batches(self._batches_done)
-                self._resume_file.save()
-
-    def _steps(self, batches: Iterable[tuple[Any, ...]], first: int = 0) -> None:
-        losses = MetricMeter()
-        batch_time, data_time = AverageMeter(), AverageMeter()
-        # batch, its learning rate, what the step returned; not yet reported
-        steps: list[tuple[int, float, Any]] = []
-        data_seconds, start = 0.0, time.time()
-        end = start
-
-        def report() -> None:
-            nonlocal data_seconds, start
-            self._report(steps, losses)
-            self._step_times += [(time.time() - start - data_seconds) / len(steps)] * len(steps)
-            steps.clear()
-            data_seconds, start = 0.0, time.time()
-
-        sent = map(self._send, batches)
-        for self.batch_idx, batch in enumerate(sent, first):
-            data_time.update(time.time() - end)
-            data_seconds += data_time.val
-            learning_rate = self.get_current_lr()  # an epoch's last step sets that of the next one
-            summary = self.forward_backward(*batch)
-            steps.append((self.batch_idx, learning_rate, summary))
-            if self._progress.is_due(self) or not has_tensors(summary):
-                report()
-            batch_time.update(time.time() - end)
-            self._progress.batch_done(self, losses, batch_time, data_time)
-            end = time.time()
-        if steps:
-            report()
-
-    def _report(self, steps: list[tuple[int, float, Any]], losses: MetricMeter) -> None:
-        """Fetch what steps returned, check it and pass it on.
-
-        Raises:
-            FloatingPointError: "loss", what is differentiated, is not finite, and ``LossRule`` sees no use in going on.
-        """
-        for (batch_idx, learning_rate, _), summary in zip(
-            steps, fetched([summary for _, _, summary in steps])
-        ):
-            losses.update(summary)
-            # Not every trainer calls model_backward, which looks at once.
-            loss = (summary or {}).get("loss", 0.0)
-            if self._loss_rule.ends(loss, self.num_batches, self, self._models):
-                self._stop_at_anomaly(loss, batch_idx, [learning_rate])
-            step = self.epoch * self.num_batches + batch_idx
-            for name, meter in losses.meters.items():
-                self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", learning_rate, step)
 
 
 class TrainerXU(SimpleTrainer):
@@ -377,7 +285,7 @@ class TrainerXU(SimpleTrainer):
             )
         self.num_batches = choices[self.cfg.TRAIN.COUNT_ITER]
         pairs = zip(_endless(self.train_loader_x), _endless(self.train_loader_u))
-        self._run_batches(islice(pairs, self.num_batches))
+        self._steps.run(islice(pairs, self.num_batches))
 
     def parse_batch_train(self, batch_x, batch_u):
         """Labelled images, their labels, and unlabelled images, on the trainer's device."""
@@ -396,12 +304,12 @@ class TrainerX(SimpleTrainer):
         loader = self.train_loader_x
         self.num_batches = len(loader)
         if self._resume_file is None or collectives.count() > 1 or not isinstance(loader, EpochLoader):
-            self._run_batches((batch,) for batch in loader)
+            self._steps.run((batch,) for batch in loader)
             return
         first = self._resume_file.batches_done
         batches = loader.behind(first)
         self._resume_file.enter_epoch()
-        self._run_batches(((batch,) for batch in batches), first)
+        self._steps.run(((batch,) for batch in batches), first)
 
     def parse_batch_train(self, batch):
         """Images, labels and domains, on the trainer's device."""

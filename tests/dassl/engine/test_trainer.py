@@ -152,7 +152,7 @@ def test_step_seconds_are_the_median_of_the_later_steps_without_their_data(root,
 
         def run_epoch(self):
             self.num_batches = len(self.train_loader_x)
-            self._run_batches((batch,) for batch in self.slowly(self.train_loader_x))
+            self._steps.run((batch,) for batch in self.slowly(self.train_loader_x))
 
         def slowly(self, loader):
             for batch in loader:
@@ -165,7 +165,7 @@ def test_step_seconds_are_the_median_of_the_later_steps_without_their_data(root,
             return super().forward_backward(batch)
 
     TRAINER_REGISTRY.register(Clocked, force=True)
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr("dassl.engine.steps.time", SimpleNamespace(time=lambda: clock[0]))
     cfg = tiny_cfg(root, tmp_path, "TRAINER.NAME", "Clocked")
     assert build_trainer(cfg).step_seconds is None
     trainer = train(cfg)
