@@ -9,6 +9,7 @@ ones win. The folder gets Dassl's log and checkpoints, and result.json when the 
 """
 
 import argparse
+import gc
 import random
 import sys
 from contextlib import nullcontext
@@ -138,6 +139,7 @@ def run(*words: Any) -> dict[str, Any] | None:
         if sys.stdout is not console:  # a run's log takes what is printed, as long as it lasts
             sys.stdout.close()
             sys.stdout = console
+        gc.collect()  # a trainer holds itself, through its parts: its memory, also a GPU's, is for the next run
 
 
 def _finished(folder: Path, cfg: CfgNode, run: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The lines of docs/notebook.md do what it says."""
 
+import gc
 import json
 import re
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from train import run
+from trainers.base import PromptTrainer
 
 CELLS = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8"), re.M | re.S
@@ -36,6 +38,13 @@ def test_its_cells_run_and_run_again_at_once(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("Already finished: ") == 2
     assert f"{again['tested']['metrics']['accuracy']} " in printed
+
+
+def test_nothing_of_a_run_stays_in_memory(short_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run(*short_run)
+    alive = [thing for thing in gc.get_objects() if issubclass(type(thing), PromptTrainer)]
+    assert str(tmp_path / "run") not in [trainer.output_dir for trainer in alive]
 
 
 def test_a_wrong_setting_is_an_exception(tmp_path, monkeypatch):
