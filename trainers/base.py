@@ -71,6 +71,7 @@ class PromptTrainer(TrainerX):
     captured = captured_scores = captured.Captured()
     #: What a test keeps of its images' probabilities. The engine makes it; the original's, runs/original_dassl.py.
     probabilities: Probabilities | None = None
+    model: Any
     _labels: Tensor | None = None
 
     @classmethod
@@ -105,63 +106,79 @@ class PromptTrainer(TrainerX):
         return self.cfg.TRAINER[self.section].PREC
 
     def build_model(self) -> None:
-        cfg, backbone = self.cfg, self.cfg.MODEL.BACKBONE.NAME
+        """The frozen towers, the method's model around them, its optimiser; each step prints what it has made."""
         recorder = captured.recorder(self)
+        towers = self._load_towers()
+        class_chunk(self.cfg)
+        self.class_sample = sample_size(self.cfg, self.num_classes)
+        self.max_epoch = optimisers.epochs(self.cfg, self.train_loader_x)
+        if self.max_epoch != self.cfg.OPTIM.MAX_EPOCH:
+            print(f"OPTIM.STEPS_PER_SHOT: {self.max_epoch} epochs, whatever OPTIM.MAX_EPOCH says")
+        self._build_model_around(towers)
+        self._build_optimiser()
+        self.register_model(self.model_name, self.model, self.optim, self.sched)
+        self._use_feature_cache()
+        scale = (lambda: 1.0) if self.scaler is None else self.scaler.get_scale
+        self.captured = captured.Captured(recorder, self.model, "training steps", scale)
+        self.captured_scores = captured.Captured(recorder, self.model, "evaluation batches")
+        self._forget()
+
+    def _load_towers(self) -> clip.CLIP:
+        cfg, backbone = self.cfg, self.cfg.MODEL.BACKBONE.NAME
         print(f"Loading CLIP (backbone: {backbone})")
         towers = clip.load(backbone, self.precision()).to(self.device)
         print(f"  activation {towers.activation}, texts of up to {towers.text.context_length} tokens")
         check_preprocessing(cfg, towers)
+        if tuple(cfg.INPUT.SIZE) != towers.image.image_size:
+            raise ValueError(
+                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
+            )
         self.backbone_hash = towers.hash
         if of(cfg, "TRAIN.COMPILE"):
             towers.image.compile(dynamic=False)
             if not of(cfg, "TRAINER.CLASS_SAMPLE"):  # every step would be of other shapes
                 towers.text.compile(dynamic=False)
-        if tuple(cfg.INPUT.SIZE) != towers.image.image_size:
-            raise ValueError(
-                f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, {backbone} takes {towers.image.image_size}"
-            )
-        class_chunk(cfg)
-        self.max_epoch = optimisers.epochs(cfg, self.train_loader_x)
-        if self.max_epoch != cfg.OPTIM.MAX_EPOCH:
-            print(f"OPTIM.STEPS_PER_SHOT: {self.max_epoch} epochs, whatever OPTIM.MAX_EPOCH says")
-        self.class_sample = sample_size(cfg, self.num_classes)
-        classes = self.classes()
-        check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)
+        return towers
 
+    def _build_prompts(self, towers: clip.CLIP, classes: Classes) -> PromptModel:
+        try:
+            return self.model_class(self.cfg, towers, classes.names, classes.template)
+        except ValueError as error:
+            # parts that methods share know their keys, not whose section these stand in
+            where = f"TRAINER.{self.section}" if hasattr(self, "section") else type(self).__name__
+            raise ValueError(f"{where}: {error}") from error
+
+    def _build_model_around(self, towers: clip.CLIP) -> None:
+        cfg, method, classes = self.cfg, type(self).__name__, self.classes()
+        check_prompts(classes.names, cfg.DATASET.NAME, classes.must_differ)
         print("Building the prompts")
-        self.model: Any = self._build_prompts(towers, classes).to(self.device)
-        self.model.about["trainer"] = type(self).__name__
-        self.model.written_texts.tell(
-            type(self).__name__, cfg.DATASET.NAME, classes.of_data_set or classes.names
-        )
+        self.model = self._build_prompts(towers, classes).to(self.device)
+        self.model.about["trainer"] = method
+        self.model.written_texts.tell(method, cfg.DATASET.NAME, classes.of_data_set or classes.names)
         if cfg.MODEL.INIT_WEIGHTS:
             self._load(cfg.MODEL.INIT_WEIGHTS)
         data_parallel.copy_from_first(self.model.parameters())
         print(f"Learnable parameters: {count_num_param(self.model):,}")
         for name, parameter in self.model.named_parameters():
             print(f"  {name} {tuple(parameter.shape)}")
-
-        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
-        self.optim: Any = None
-        self.sched: Any = None
-        if count_num_param(self.model):
-            self.optim = optimisers.optimizer(cfg, self.model, self.model.groups())
-            if self.scaler is not None and self.device.type == "cuda":
-                self.optim = without_waiting(self.optim)
-            batches = 1 if self.train_loader_x is None else len(self.train_loader_x)
-            self.sched = optimisers.schedule(cfg, self.optim, self.stage_ends(), batches)
-        self.register_model(self.model_name, self.model, self.optim, self.sched)
         if self.scores_batches:
             print(
                 "Images of a batch are scored together: results depend on DATALOADER.TEST.BATCH_SIZE "
                 f"({cfg.DATALOADER.TEST.BATCH_SIZE}), TEST.CLASS_CHUNK ({class_chunk(cfg)}), in training also on the "
                 f"number of processes ({data_parallel.count()})"
             )
-        self._use_feature_cache()
-        scale = (lambda: 1.0) if self.scaler is None else self.scaler.get_scale
-        self.captured = captured.Captured(recorder, self.model, "training steps", scale)
-        self.captured_scores = captured.Captured(recorder, self.model, "evaluation batches")
-        self._forget()
+
+    def _build_optimiser(self) -> None:
+        """``optim`` and ``sched``, None for a method that learns nothing; ``scaler``, None without loss scaling."""
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.precision() == "amp" else None
+        self.optim: Any = None
+        self.sched: Any = None
+        if count_num_param(self.model):
+            self.optim = optimisers.optimizer(self.cfg, self.model, self.model.groups())
+            if self.scaler is not None and self.device.type == "cuda":
+                self.optim = without_waiting(self.optim)
+            batches = 1 if self.train_loader_x is None else len(self.train_loader_x)
+            self.sched = optimisers.schedule(self.cfg, self.optim, self.stage_ends(), batches)
 
     @property
     def written_texts(self) -> dict[str, list[str]]:
@@ -187,15 +204,6 @@ class PromptTrainer(TrainerX):
     def classes(self) -> Classes:
         """What the model is built for: those of the data set."""
         return Classes.of(self.dm.dataset)
-
-    def _build_prompts(self, towers: clip.CLIP, classes: Classes) -> PromptModel:
-        try:
-            return self.model_class(self.cfg, towers, classes.names, classes.template)
-        except (
-            ValueError
-        ) as error:  # parts that methods share know their keys, not whose section these stand in
-            where = f"TRAINER.{self.section}" if hasattr(self, "section") else type(self).__name__
-            raise ValueError(f"{where}: {error}") from error
 
     def autocast(self) -> AbstractContextManager:
         """The context that a step and an evaluation run in."""
