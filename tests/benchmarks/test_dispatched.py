@@ -5,6 +5,7 @@ import torch
 
 import clip
 from benchmarks.dispatched import Counting, count_step
+from clip.load import MINI
 from dassl.engine import TRAINER_REGISTRY
 from tests.trainers.harness import MINI_DEPTH, build, make_cfg
 from trainers.class_names import Classes
@@ -13,7 +14,7 @@ from trainers.class_names import Classes
 @pytest.fixture
 def count(monkeypatch, data_root, tmp_path):
     """Operations of a method's step on the bundled model, whose tensors are lost by counting."""
-    if not (clip.load.__globals__["MINI"] / "mini.safetensors").exists():
+    if not (MINI / "mini.safetensors").exists():
         pytest.skip("the bundled model's weights are not there")
     monkeypatch.setattr(clip, "load", getattr(clip.load, "__wrapped__", clip.load))
 
