@@ -1,6 +1,7 @@
 """A data set and trainers, written as a user of Dassl writes them: only the original's names are used."""
 
 import os.path as osp
+import re
 
 import torch
 import torch.nn as nn
@@ -8,10 +9,10 @@ from torch.nn import functional as F
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
-from dassl.engine import TRAINER_REGISTRY, TrainerX, TrainerXU
+from dassl.engine import TRAINER_REGISTRY, TrainerX, TrainerXU, build_trainer
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import listdir_nohidden
+from dassl.utils import listdir_nohidden, set_random_seed
 
 
 @DATASET_REGISTRY.register()
@@ -123,3 +124,18 @@ def tiny_cfg(root, output_dir, *options):
     )
     cfg.merge_from_list(list(options))
     return cfg
+
+
+def train(cfg):
+    set_random_seed(cfg.SEED)
+    trainer = build_trainer(cfg)
+    trainer.train()
+    return trainer
+
+
+#: What is printed of a step.
+NUMBER = r"\d+\.\d+"
+LINE = re.compile(
+    rf"epoch \[(\d)/3\] batch \[(\d)/4\] time {NUMBER} \({NUMBER}\) data {NUMBER} \({NUMBER}\) "
+    rf"loss {NUMBER} \({NUMBER}\) acc {NUMBER} \({NUMBER}\) lr \d\.\d{{4}}e-\d\d eta \d:\d\d:\d\d"
+)
