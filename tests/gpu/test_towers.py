@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clip import CLIP, Changes, TextPrompts, Tokens
 from tests.clip import tiny
-from tests.clip.test_changes import W_T, draw, entering, every_kind
+from tests.clip.plain_towers import W_T, draw, entering, every_kind
 from tests.clip.test_text_tower import FORESTS, assert_close, both_forms, make_prompts, with_deep
 
 FUSED = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION]

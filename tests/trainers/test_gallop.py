@@ -5,7 +5,7 @@ import torch
 
 from clip import CLIP, NONE
 from tests.clip import tiny
-from tests.clip.test_changes import PlainImages
+from tests.clip.plain_towers import PlainImages
 from tests.clip.test_image_tower import resnet
 from tests.trainers.harness import assert_close, beside_its_start
 

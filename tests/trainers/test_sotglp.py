@@ -7,7 +7,7 @@ import torch
 
 from clip import CLIP, NONE, encode
 from tests.clip import tiny
-from tests.clip.test_changes import PlainImages
+from tests.clip.plain_towers import PlainImages
 from tests.trainers.harness import assert_close, beside_its_start
 from trainers.sotglp import start
 
