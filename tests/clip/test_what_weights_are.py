@@ -1,6 +1,7 @@
 """What a weights file does not say itself is asked for, and what a model was trained with is known or refused."""
 
 import json
+import math
 import re
 
 import huggingface_hub
@@ -18,7 +19,6 @@ from tests.clip.test_load import save_torchscript
 from tests.clip.test_text_tower import TEXTS, assert_close
 from trainers.text_context import TextContext
 
-# `clip.load` itself remembers what it has loaded where tests of the trainers have run before.
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -156,15 +156,22 @@ def test_output_tokens_of_a_text_tower_of_another_length(length):
 # Numbers
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_named(weights, tmp_path, value):
+@pytest.mark.parametrize("values", [[math.nan], [math.inf], [math.inf, -math.inf]])
+def test_weights_that_are_not_finite_are_named(weights, tmp_path, values):
     wrong = {name: tensor.clone() for name, tensor in weights.items()}
-    wrong["visual.ln_post.bias"][3] = value
+    wrong["visual.ln_post.bias"][: len(values)] = torch.tensor(values)
     save_file(wrong, tmp_path / "wrong.safetensors")
     with pytest.raises(
         ValueError, match=r"the weights visual\.ln_post\.bias hold numbers that are not finite"
     ):
         load(f"gelu:{tmp_path}/wrong.safetensors")
+
+
+def test_large_weights_are_finite_though_their_sum_is_not(weights, tmp_path):
+    large = {name: tensor.clone() for name, tensor in weights.items()}
+    large["visual.ln_post.bias"][:2] = 3e38
+    save_file(large, tmp_path / "large.safetensors")
+    assert load(f"gelu:{tmp_path}/large.safetensors").image.visual.ln_post.bias[0] > 2e38
 
 
 # The tokenizer
