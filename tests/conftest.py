@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,11 +124,49 @@ def data_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(data_root, tmp_path_factory) -> Callable[[str], Any]:
+def _load_once() -> Callable[..., Any]:
+    """`clip.load` that loads the bundled model once.
+
+    Loading it draws random numbers: not here, or what a process builds first would begin with other prompts.
+    """
+    import torch
+
+    import clip
+
+    load = clip.load
+
+    @functools.cache
+    def mini(precision: str) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            return load("mini", precision)
+
+    @functools.wraps(load)
+    def load_once(name: str, precision: str = "fp32") -> Any:
+        return mini(precision) if name == "mini" else load(name, precision)
+
+    return load_once
+
+
+@pytest.fixture(scope="module")
+def towers_are_loaded_once(_load_once) -> Iterator[None]:
+    """The towers are frozen, so all models of a process can share them; a test says that nothing changes them.
+
+    No longer than for a module: in others, a run of this process is compared with one of a process of its own.
+    """
+    import clip
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip, "load", _load_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(data_root, tmp_path_factory, _load_once) -> Callable[[str], Any]:
     """The trainer of a finished run of a method, on five base digits and the bundled model.
 
     Its folder (cfg.OUTPUT_DIR) holds checkpoint and record. Trained once: tests leave trainer and folder as they are.
     """
+    import clip
     from tests.trainers import harness
 
     @functools.cache
@@ -136,7 +174,9 @@ def finished(data_root, tmp_path_factory) -> Callable[[str], Any]:
         folder = tmp_path_factory.mktemp("finished") / method
         options = ["DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", 1, "OPTIM.LR", 0.02]
         options += ["DATALOADER.TEST.BATCH_SIZE", 20]
-        trainer = harness.build(harness.make_cfg(method, data_root, folder, *options))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(clip, "load", _load_once)
+            trainer = harness.build(harness.make_cfg(method, data_root, folder, *options))
         harness.finish(trainer)
         return trainer
 

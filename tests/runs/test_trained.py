@@ -1,6 +1,5 @@
 """A run is used without its data set, and says what its evaluation says."""
 
-import functools
 import json
 import shutil
 from itertools import islice
@@ -10,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-import clip
 from runs import trained
 from runs.record import read_record, write_record
 from runs.schema import setup_cfg
@@ -21,11 +19,7 @@ from train import make_parser
 BASE = ["zero", "one", "two", "three", "four"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _towers_are_loaded_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "load", functools.cache(clip.load))
-        yield
+pytestmark = pytest.mark.usefixtures("towers_are_loaded_once")
 
 
 def first_batch(trainer):

@@ -1,8 +1,13 @@
-"""An interruption inside an epoch."""
+"""What tests of train.py share."""
 
 import signal
 
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _towers(towers_are_loaded_once):
+    """All runs of a process share them."""
 
 
 @pytest.fixture

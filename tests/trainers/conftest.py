@@ -1,31 +1,15 @@
-import functools
-
 import pytest
 import torch
 
-import clip
 from clip.load import MINI
 from tests.trainers import harness
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _towers_are_loaded_once():
-    """The towers are frozen, so all trainers of a process can share them; a test says that nothing changes them.
-
-    Loading them draws random numbers: not here, or the first trainer of a process would begin with other prompts.
-    """
-    load = clip.load
-
-    @functools.cache
-    def load_once(*args, **options):
-        with torch.random.fork_rng(devices=[]):
-            return load(*args, **options)
-
+@pytest.fixture(autouse=True, scope="module")
+def _towers(towers_are_loaded_once):
+    """All trainers of a process share them."""
     if not (MINI / "mini.safetensors").exists():
         pytest.skip("the bundled model's weights are not there")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "load", load_once)
-        yield
 
 
 @pytest.fixture(scope="session")
