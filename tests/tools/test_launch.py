@@ -28,9 +28,8 @@ TINY = ["TRAIN.RESUME_INTERVAL", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "OPT
 
 
 @pytest.fixture
-def start(root, data_root, monkeypatch):
+def start(root, data_root, runs_are_copies):
     """Start the launcher on one shot of the bundled digits: `start(output, protocol, more arguments)`."""
-    monkeypatch.setattr("tools.launching.process.subprocess", copies.IN_PLACE)  # which starts the runs
     processes = []
 
     def start(

@@ -40,6 +40,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch):
 
 
 def test_two_do_not_work_in_one_folder(tmp_path):
+    """Of processes with a Python of their own: what they inherit of this one is the console alone, and its lock."""
     run = fewshot(BROKEN)[0]
     first = RunProcess(run, tmp_path, tmp_path, {})
     with pytest.raises(BlockingIOError):
@@ -80,7 +81,7 @@ def test_a_run_of_another_launcher_is_waited_for(tmp_path):
     assert console.read_text() == ""  # nothing was started
 
 
-def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path):
+def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path, runs_are_copies):
     gone, other = fewshot(BROKEN)[0], fewshot(replace(BROKEN, seed=2))[0]
     status = Status([gone, other], set(), Estimate(), 1)
     start = status.start
@@ -97,7 +98,7 @@ def test_a_folder_that_is_deleted_is_a_failure_of_its_run(tmp_path):
     assert status.failed[other].startswith("error: ")
 
 
-def test_a_run_says_how_far_it_is(tmp_path):
+def test_a_run_says_how_far_it_is(tmp_path, runs_are_copies):
     run = fewshot(BROKEN)[0]
     process = RunProcess(run, tmp_path, tmp_path, {})
     process.wait()

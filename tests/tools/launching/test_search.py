@@ -151,7 +151,7 @@ def test_folders_of_combinations_differ():
 
 
 @pytest.fixture
-def command(monkeypatch, root, data_root, tmp_path, capsys):
+def command(monkeypatch, runs_are_copies, data_root, tmp_path, capsys):
     """tools/launch.py in this process on one shot of the digits: command("--search", ...) -> what it printed."""
 
     def run(*words, protocol="fewshot", data=data_root, datasets="handwritten_digits", opts=()):
