@@ -1,14 +1,21 @@
 """Programs that need not import what this process has: PyTorch and what stands on it take each of them five seconds.
 
-As `subprocess` runs a command that begins with Python and the file of a program; here it runs in a copy of this
-process. The program runs whole, with a process, signals, standard streams, warnings and an exit code of its own. What
-is not tried is how Python starts: a test that is about that takes `subprocess`.
+As `subprocess` runs a command that begins with Python and the file of a program (or `-m` and a module); here it runs in
+a copy of this process. The program runs whole, with a process, signals, standard streams, warnings and an exit code of
+its own. What is not tried is how Python starts: a test that is about that takes `subprocess`.
+
+With `apart` the copy has forgotten this checkout: the program imports its modules anew, from where it finds them. What
+it need not import again is what is installed.
 """
 
+import hashlib
+import importlib
+import json
 import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +32,10 @@ from tests.interruption import HOOK
 
 #: Where a device has been used no copy can use it, and not every system's libraries stand one.
 POSSIBLE = sys.platform == "linux" and not torch.cuda.is_available()
+#: What a program need not import again takes long, and this process perhaps has not imported it either.
+INSTALLED = ("matplotlib.pyplot", "pandas", "scipy.optimize", "sklearn.datasets", "train")
+_forgotten: dict[str, Any] = {}
+CHECKOUT = Path(__file__).resolve().parents[1]
 NOT_SHOWN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
@@ -43,10 +54,11 @@ class Copy:
         text: bool = True,
         start_new_session: bool = False,
         preexec_fn: Callable[[], object] | None = None,
+        apart: bool = False,
     ) -> None:
         self.args = [str(word) for word in command]
-        assert self.args[0] == sys.executable
-        assert self.args[1].endswith(".py")
+        assert Path(self.args[0]).name.startswith("python")
+        assert self.args[1] == "-m" or self.args[1].endswith(".py")
         self._files: list[Any] = []
         streams = []
         for stream in (stdout, stderr):
@@ -55,7 +67,7 @@ class Copy:
         if stderr == subprocess.STDOUT:
             streams[1] = streams[0]
         numbers = [None if stream is None else stream.fileno() for stream in streams]
-        arguments = (self.args, cwd, env, numbers, start_new_session, preexec_fn)
+        arguments = (self.args, cwd, env, numbers, start_new_session, preexec_fn, apart)
         self._process = multiprocessing.get_context("fork").Process(target=_program, args=arguments)
         self._process.start()
         self.pid = self._process.pid
@@ -89,9 +101,15 @@ class Copy:
         self.send_signal(signal.SIGKILL)
 
 
-def start(command: Sequence[object], **options: Any) -> Any:
+def start(command: Sequence[object], *, apart: bool = False, **options: Any) -> Any:
     """`subprocess.Popen`."""
-    return (Copy if POSSIBLE else subprocess.Popen)([str(word) for word in command], **options)
+    words = [str(word) for word in command]
+    if not POSSIBLE:
+        return subprocess.Popen([sys.executable, *words[1:]], **options)
+    if apart:
+        for name in INSTALLED:
+            importlib.import_module(name)
+    return Copy(words, apart=apart, **options)
 
 
 def run(command: Sequence[object], *, timeout: float = 900, **options: Any) -> Any:
@@ -100,6 +118,69 @@ def run(command: Sequence[object], *, timeout: float = 900, **options: Any) -> A
     process = start(command, **{**pipes, **options})
     out, err = process.communicate(timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+#: The program that stands for Python in `run_script`: it hands its words over, and ends as the copy does.
+STAND_IN = f"""#!{sys.executable} -IS
+import json, os, pathlib, socket, sys
+if not sys.argv[1].endswith(".py"):
+    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as here:
+    here.connect(str(pathlib.Path(__file__).with_name("socket")))
+    asked = [[__file__, *sys.argv[1:]], os.getcwd(), dict(os.environ)]
+    socket.send_fds(here, [json.dumps(asked).encode() + bytes(1)], [1, 2])
+    sys.exit(int(here.recv(9)))
+"""
+
+
+def run_script(command: Sequence[object], *, cwd: Path, env: Mapping[str, str]) -> Any:
+    """`subprocess.run` of a shell script that has found its Python in VIRTUAL_ENV, and all installed there.
+
+    The programs that it starts, and those that they start with `sys.executable`, are copies, `apart`.
+    """
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as door:
+        python = Path(folder) / "bin" / "python"
+        python.parent.mkdir()
+        python.write_text(STAND_IN)
+        python.chmod(0o755)
+        setup = (CHECKOUT / "setup.py").read_bytes()
+        stamp = hashlib.sha256(setup + sys.version.encode()).hexdigest()
+        (Path(folder) / ".mmprompt-installed").write_text(stamp)
+        door.bind(str(python.with_name("socket")))
+        door.listen()
+        door.settimeout(0.02)
+        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
+        words = [str(word) for word in command]
+        environment = {**env, "VIRTUAL_ENV": folder}
+        script = subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=err)
+        going: list[tuple[socket.socket, Any]] = []
+        while script.poll() is None:
+            try:
+                caller, _ = door.accept()
+            except TimeoutError:
+                pass
+            else:
+                going.append((caller, _asked_for(caller)))
+            for caller, process in list(going):
+                if process.poll() is not None:
+                    going.remove((caller, process))
+                    caller.sendall(str(process.returncode).encode())
+                    caller.close()
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(words, script.returncode, out.read(), err.read())
+
+
+def _asked_for(caller: socket.socket) -> Any:
+    """The program that a stand-in for Python asks for, started."""
+    asked, streams = b"", list[int]()
+    while not asked.endswith(bytes(1)):
+        message, descriptors, _, _ = socket.recv_fds(caller, 2**20, 2)
+        asked, streams = asked + message, [*streams, *descriptors]
+    words, cwd, env = json.loads(asked[:-1])
+    out, err = (os.fdopen(descriptor, "w") for descriptor in streams)
+    with out, err:
+        return start(words, cwd=cwd, env=env, stdout=out, stderr=err, apart=True)
 
 
 def spawn(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
@@ -119,6 +200,7 @@ def _program(
     streams: list[int | None],
     start_new_session: bool,
     preexec_fn: Callable[[], object] | None,
+    apart: bool,
 ) -> None:
     if start_new_session:
         os.setsid()
@@ -138,10 +220,29 @@ def _program(
         os.environ.update(env)
     if cwd is not None:
         os.chdir(cwd)
-    sys.orig_argv, sys.argv, sys.path = words, words[1:], [str(Path(words[1]).parent), *sys.path]
+    if apart:
+        _forget_the_checkout()
+    sys.executable, sys.orig_argv = words[0], words
     if "TESTS_INTERRUPTION" in os.environ:
         exec(HOOK, {})
-    runpy.run_path(words[1], run_name="__main__")
+    if words[1] == "-m":
+        sys.argv, sys.path = words[2:], [os.getcwd(), *sys.path]
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path = words[1:], [str(Path(words[1]).resolve().parent), *sys.path]
+        runpy.run_path(words[1], run_name="__main__")
+
+
+def _forget_the_checkout() -> None:
+    def is_of_it(place: str | None) -> bool:
+        path = os.path.abspath(place or "/") + "/"
+        return path.startswith(f"{CHECKOUT}/") and not path.startswith(f"{sys.prefix}/")
+
+    _forgotten.update(sys.modules)  # what goes would take seconds to end
+    for name, module in list(sys.modules.items()):
+        if is_of_it(getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)):
+            del sys.modules[name]
+    sys.path = [entry for entry in sys.path if not is_of_it(entry)]
 
 
 def _show(message: Any, category: Any, filename: str, line: int, file: Any = None, text: Any = None) -> None:

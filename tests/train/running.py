@@ -25,13 +25,11 @@ def run_program(
     arguments: list[object],
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
-    anew: bool = False,
+    apart: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run train.py as a program; ``anew`` with a Python of its own that imports all of it."""
+    """Run train.py as a program; ``apart`` from what this process has imported of this checkout."""
     words = [sys.executable, str(root / "train.py"), *map(str, arguments)]
-    if anew:
-        return subprocess.run(words, cwd=cwd or root, env=env, capture_output=True, text=True)
-    return copies.run(words, cwd=cwd or root, env=env)
+    return copies.run(words, cwd=cwd or root, env=env, apart=apart)
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

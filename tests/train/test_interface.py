@@ -37,13 +37,13 @@ def test_another_dassl_is_used_and_named(root, short_run, tmp_path):
     shutil.copytree(root / "dassl", tmp_path / "other" / "dassl")
     with (tmp_path / "other" / "dassl" / "__init__.py").open("a") as file:
         file.write('\n__version__ = "0.6.3-other"\n')
-    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path / "other")}, anew=True)
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path / "other")}, apart=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert f"Using the Dassl in {tmp_path / 'other'} (DASSL_PATH)" in ran.stdout
     assert read_record(tmp_path / "run")["versions"]["dassl"] == "0.6.3-other"
 
 
 def test_a_dassl_path_without_dassl_is_one_line(root, short_run, tmp_path):
-    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)}, anew=True)
+    ran = run_program(root, short_run, {**os.environ, "DASSL_PATH": str(tmp_path)}, apart=True)
     assert ran.returncode == 2
     assert ran.stderr == f"error: DASSL_PATH {tmp_path} holds no dassl package\n"

@@ -54,7 +54,7 @@ def test_no_train_builds_and_leaves_no_record(run_train, short_run, tmp_path):
 def test_it_runs_from_another_folder(root, short_run, tmp_path):
     arguments = [root / word if str(word).startswith("configs/") else word for word in short_run]
     arguments = changed(arguments, output_dir="here")
-    ran = run_program(root, arguments, cwd=tmp_path, anew=True)
+    ran = run_program(root, arguments, cwd=tmp_path, apart=True)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert read_record(tmp_path / "here")["metrics"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import copies
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "adding-a-method.md"
@@ -26,9 +27,7 @@ def left_out(folder: str, names: list[str]) -> set[str]:
 
 def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(
-        [sys.executable, *words], cwd=checkout, env=environment, capture_output=True, text=True, check=False
-    )
+    return copies.run([sys.executable, *words], cwd=checkout, env=environment, apart=True)
 
 
 @pytest.fixture(scope="module")
