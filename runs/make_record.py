@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from foundation import identity
-from foundation.agreement import macro_f1, of_classes
 from foundation.keys.of_all_runs import of
 
 if TYPE_CHECKING:
@@ -76,25 +75,29 @@ def trainable_parameters(trainer: Any) -> int:
 
 
 def _metrics(trainer: Any) -> dict[str, Any] | None:
+    from sklearn.metrics import accuracy_score, f1_score
+
     # Dassl's evaluator keeps the labels of its last test; other evaluators may keep none.
     true = getattr(trainer.evaluator, "_y_true", [])
     predicted = getattr(trainer.evaluator, "_y_pred", [])
     if not true:
         return None
-    classes = of_classes(true, predicted)
-    accuracy = 100.0 * (sum(each.right for each in classes) / len(true))
-    per_class = [
-        {
-            "class": trainer.dm.lab2cname[each.label],
-            "accuracy": 100.0 * each.right / each.images,
-            "images": each.images,
-        }
-        for each in classes
-    ]
+    labels = sorted(set(true))
+    accuracy = 100.0 * accuracy_score(true, predicted)
+    per_class = []
+    for label in labels:
+        of_class = [p for t, p in zip(true, predicted) if t == label]
+        per_class.append(
+            {
+                "class": trainer.dm.lab2cname[label],
+                "accuracy": 100.0 * of_class.count(label) / len(of_class),
+                "images": len(of_class),
+            }
+        )
     return {
         "accuracy": accuracy,
         "error_rate": 100.0 - accuracy,
-        "macro_f1": 100.0 * macro_f1(classes),
+        "macro_f1": 100.0 * f1_score(true, predicted, labels=labels, average="macro"),
         "macro_accuracy": sum(row["accuracy"] for row in per_class) / len(per_class),
         **getattr(trainer.evaluator, "top_accuracy", {}),
         "images": len(true),
