@@ -8,14 +8,11 @@ With `apart` the copy has forgotten this checkout: the program imports its modul
 it need not import again is what is installed.
 """
 
-import hashlib
 import importlib
-import json
 import multiprocessing
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -120,69 +117,6 @@ def run(command: Sequence[object], *, timeout: float = 900, **options: Any) -> A
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-#: The program that stands for Python in `run_script`: it hands its words over, and ends as the copy does.
-STAND_IN = f"""#!{sys.executable} -IS
-import json, os, pathlib, socket, sys
-if not sys.argv[1].endswith(".py"):
-    os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])
-with socket.socket(socket.AF_UNIX) as here:
-    here.connect(str(pathlib.Path(__file__).with_name("socket")))
-    asked = [[__file__, *sys.argv[1:]], os.getcwd(), dict(os.environ)]
-    socket.send_fds(here, [json.dumps(asked).encode() + bytes(1)], [1, 2])
-    sys.exit(int(here.recv(9)))
-"""
-
-
-def run_script(command: Sequence[object], *, cwd: Path, env: Mapping[str, str]) -> Any:
-    """`subprocess.run` of a shell script that has found its Python in VIRTUAL_ENV, and all installed there.
-
-    The programs that it starts, and those that they start with `sys.executable`, are copies, `apart`.
-    """
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as door:
-        python = Path(folder) / "bin" / "python"
-        python.parent.mkdir()
-        python.write_text(STAND_IN)
-        python.chmod(0o755)
-        setup = (CHECKOUT / "setup.py").read_bytes()
-        stamp = hashlib.sha256(setup + sys.version.encode()).hexdigest()
-        (Path(folder) / ".mmprompt-installed").write_text(stamp)
-        door.bind(str(python.with_name("socket")))
-        door.listen()
-        door.settimeout(0.02)
-        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
-        words = [str(word) for word in command]
-        environment = {**env, "VIRTUAL_ENV": folder}
-        script = subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=err)
-        going: list[tuple[socket.socket, Any]] = []
-        while script.poll() is None:
-            try:
-                caller, _ = door.accept()
-            except TimeoutError:
-                pass
-            else:
-                going.append((caller, _asked_for(caller)))
-            for caller, process in list(going):
-                if process.poll() is not None:
-                    going.remove((caller, process))
-                    caller.sendall(str(process.returncode).encode())
-                    caller.close()
-        for file in (out, err):
-            file.seek(0)
-        return subprocess.CompletedProcess(words, script.returncode, out.read(), err.read())
-
-
-def _asked_for(caller: socket.socket) -> Any:
-    """The program that a stand-in for Python asks for, started."""
-    asked, streams = b"", list[int]()
-    while not asked.endswith(bytes(1)):
-        message, descriptors, _, _ = socket.recv_fds(caller, 2**20, 2)
-        asked, streams = asked + message, [*streams, *descriptors]
-    words, cwd, env = json.loads(asked[:-1])
-    out, err = (os.fdopen(descriptor, "w") for descriptor in streams)
-    with out, err:
-        return start(words, cwd=cwd, env=env, stdout=out, stderr=err, apart=True)
-
-
 def spawn(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
     """`torch.multiprocessing.spawn`."""
     method = "fork" if POSSIBLE else "spawn"
@@ -222,7 +156,7 @@ def _program(
         os.chdir(cwd)
     if apart:
         _forget_the_checkout()
-    sys.executable, sys.orig_argv = words[0], words
+    sys.orig_argv = words
     if "TESTS_INTERRUPTION" in os.environ:
         exec(HOOK, {})
     if words[1] == "-m":

@@ -1,10 +1,11 @@
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from runs.record import read_record
-from tests import copies
 from tools import step
 from tools.protocols import STEPS
 from tools.step import runs_of, usage
@@ -57,10 +58,19 @@ def test_every_step_has_a_script_that_says_how_it_is_called(root):
 
 
 def run_script(root, name, *words, **variables):
-    command = ["bash", root / "scripts" / f"{name}.sh", *words]
-    return copies.run_script(command, cwd=variables["OUTPUT"], env={**os.environ, **variables})
+    return subprocess.run(
+        ["bash", str(root / "scripts" / f"{name}.sh"), *map(str, words)],
+        env={**os.environ, "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "1", **variables},
+        cwd=variables["OUTPUT"],
+        capture_output=True,
+        text=True,
+    )
 
 
+@pytest.mark.skipif(
+    not any(name.startswith(".mmprompt-installed") for name in os.listdir(sys.prefix)),
+    reason="scripts/test.sh has not set this environment up",
+)
 def test_base_to_new_by_its_scripts_from_another_folder(root, tmp_path, data_root):
     output = tmp_path / "the output"
     output.mkdir()
