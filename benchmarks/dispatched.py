@@ -31,6 +31,7 @@ from torch.utils._pytree import tree_leaves
 
 import runs  # noqa: F401  makes the checkout importable from any folder
 from benchmarks.cell import Cell, add_arguments, build, cell_of
+from clip import linear
 from clip.arrangement import arrange
 from clip.text_prompts import selection
 
@@ -140,6 +141,7 @@ def as_on_a_gpu() -> Iterator[None]:
         patch.dict(os.environ, TRITON_INTERPRET="1"),
         patch.object(torch.cuda, "get_device_capability", lambda device=None: (9, 0)),
         patch.object(FakeTensor, "is_cuda", True, create=True),
+        patch.object(linear, "is_imitated", lambda dtype: False),
     ):
         yield
 

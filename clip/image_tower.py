@@ -20,6 +20,7 @@ from .blocks import (
     side_by_side,
 )
 from .changes import NONE, Changes, Tokens, by_block, count
+from .linear import attend, linear
 from .weights import affine, block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
 
 #: Weights outside of the blocks.
@@ -152,7 +153,7 @@ class ImageTower(nn.Module):
             q, k, v = heads(block, qkv)
             if tap is not None and tap.path == "value-value":
                 before = x[:, wanted] if values_only is None else values_only
-                among = F.scaled_dot_product_attention(v[:, :, wanted], v, v)
+                among = attend(F.scaled_dot_product_attention, v[:, :, wanted], v, v)
                 values_only = before + affine(of_this.o, side_by_side(among))
             if is_last and (tap is None or tap.path == "value-value"):
                 x, q = x[:, :1], q[:, :, :1]
@@ -160,7 +161,7 @@ class ImageTower(nn.Module):
                 x, q = _class_and(x, wanted), q[:, :, :1]
             elif is_last and tap is not None and tap.of != "all":
                 x, q = _class_and(x, wanted), _class_and(q, wanted, dim=2)
-            attended = side_by_side(F.scaled_dot_product_attention(q, k, v))
+            attended = side_by_side(attend(F.scaled_dot_product_attention, q, k, v))
             if values_only is not None and tap is not None and tap.first_attention and i == 0:
                 values_only = values_only + affine(of_this.o, attended[:, wanted])
             if is_last and tap is not None and tap.path == "values":
@@ -172,9 +173,9 @@ class ImageTower(nn.Module):
         projection = changed_matrix(visual.proj, "projection", weights)
         x = layer_norm(x, changed_norm(visual.ln_post, "ln_post", weights), projection.dtype)
         if tap is not None and not tap.projected:
-            summary, x = x[:, :1] @ projection, x[:, 1:]
+            summary, x = linear(x[:, :1], projection.t()), x[:, 1:]
             return ImageFeatures(*(part.unflatten(0, (images.shape[0], -1)) for part in (summary[:, 0], x)))
-        x = (x @ projection).unflatten(0, (images.shape[0], -1))
+        x = linear(x, projection.t()).unflatten(0, (images.shape[0], -1))
         return ImageFeatures(x[:, :, 0], None if tap is None else x[:, :, 1:])
 
     def weight(self, name: str) -> Tensor:

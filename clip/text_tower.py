@@ -21,6 +21,7 @@ from .blocks import (
 )
 from .branch_attention import attend_packed, grove_mask
 from .changes import NONE, Changes, Tokens, by_block, count, is_by_class
+from .linear import attend, linear
 from .text_prompts import Layout, TextPrompts, split_texts
 from .weights import Change, block_weights, changed_matrix, changed_norm, merged, of_blocks, own_weight
 
@@ -197,7 +198,7 @@ class TextTower(nn.Module):
                 padding = None if at.padding is None else at.padding[:, missing:]
                 if ends_only:
                     x, q = x[:, at.ends], q[:, :, at.ends]
-                attended = side_by_side(attend_packed(q, k, v, at.groups, padding, ends_only))
+                attended = side_by_side(attend(attend_packed, q, k, v, at.groups, padding, ends_only))
             else:
                 if mask is None:
                     mask = grove_mask(at.owner[:, missing:], q.dtype)
@@ -214,7 +215,7 @@ class TextTower(nn.Module):
         else:
             own = projection.weight if isinstance(projection, nn.Linear) else projection
             projection = changed_matrix(own, "projection", weights)
-            x = layer_norm(x, ln_final, projection.dtype) @ projection
+            x = linear(layer_norm(x, ln_final, projection.dtype), projection.t())
         rows = x.flatten(0, -2)
         selected = at.tokens is None and at.owner is not None
         summary = rows if selected else rows.index_select(0, at.summaries)
