@@ -56,7 +56,7 @@ def save_split(split: Split, path: str) -> None:
 def _item(row: object, where: str) -> Item:
     match row:
         case [str(path), int() | str() as label, str(classname)] if not isinstance(label, bool):
-            if not re.fullmatch(r"-?\d+", str(label)):
+            if isinstance(label, str) and not re.fullmatch(r"-?\d+", label):
                 raise ValueError(f"{where}: label {label!r} must be a number")
             check_path(path, where)
             return Item(path, int(label), classname)
@@ -65,7 +65,7 @@ def _item(row: object, where: str) -> Item:
 
 def check_path(path: str, where: str) -> None:
     """ValueError when ``path``, found at ``where``, could lead out of the image folder or is the name of no file."""
-    if os.path.isabs(path) or ".." in path.split("/") or not path.strip("/."):
+    if os.path.isabs(path) or (".." in path and ".." in path.split("/")) or not path.strip("/."):
         raise ValueError(f"{where}: {path!r} must be a path below the image folder")
     if "\0" in path or not is_unicode(path):
         raise ValueError(f"{where}: {path!r} is the name of no file")
@@ -73,6 +73,8 @@ def check_path(path: str, where: str) -> None:
 
 def is_unicode(text: str) -> bool:
     """Whether ``text`` can be written as UTF-8; the names of files in other encodings cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
