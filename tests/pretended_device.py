@@ -24,7 +24,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -45,7 +45,38 @@ DEVICE_OF = torch.ops.prim.device.default  #: C++ asks for a tensor's device
 COPIES = {aten._to_copy.default, aten.copy_.default}
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 NEEDS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+PRODUCTS = {
+    *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.convolution.default),
+}
 EVEN_ON_A_DEVICE = {aten.bincount.default, aten.histc.default}  # wait too, without saying so in a tag
+
+
+class Operator(NamedTuple):
+    """What is asked about each of a million operations."""
+
+    name: str
+    draws: bool
+    copies: bool
+    indexes: bool
+    pointwise: bool  #: takes numbers of the host beside tensors
+    needs_values: bool
+    is_product: bool
+    is_torchs: bool
+
+    @staticmethod
+    @functools.cache
+    def of(func: Any) -> "Operator":
+        name, tags = func.name(), set(func.tags)
+        return Operator(
+            name,
+            draws=torch.Tag.nondeterministic_seeded in tags and "scaled_dot_product" not in name,
+            copies=func in COPIES,
+            indexes=func in INDEXING,
+            pointwise=torch.Tag.pointwise in tags,
+            needs_values=bool(NEEDS_VALUES & tags) or func in EVEN_ON_A_DEVICE,
+            is_product=func in PRODUCTS,
+            is_torchs=func.namespace in ("aten", "prim", "prims"),
+        )
 
 
 class WouldWait(Exception):
@@ -127,6 +158,12 @@ class OnDevice(Tensor):
         return WITHIN if func is DEVICE_OF else _ALWAYS.run(func, args, kwargs or {})
 
 
+def _rounded(func: Any, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
+    """A product of 16 bits as a GPU computes it, with sums in fp32; most CPUs take up to a hundred times as long."""
+    wide = [part.float() if isinstance(part, Tensor) else part for part in args]
+    return func(*wide, **kwargs).to(args[0].dtype)
+
+
 def _reshaped(tensor: OnDevice, values: Tensor) -> OnDevice:
     """With the sizes that its values may have got (by ``squeeze_``)."""
     if (tensor.shape, tensor.stride()) != (values.shape, values.stride()):
@@ -185,51 +222,48 @@ class PretendedDevice(TorchDispatchMode):
                 return part.held
             if isinstance(part, Tensor):
                 here.append(part)
-            elif isinstance(part, (list, tuple)):
-                return type(part)(map(values, part)) if type(part) in (list, tuple) else part
+            elif type(part) in (list, tuple):
+                return type(part)(map(values, part))
             return part
 
         plain_args = [values(part) for part in args]
-        plain_kwargs = {name: values(part) for name, part in kwargs.items()}
+        plain_kwargs = {name: values(part) for name, part in kwargs.items()} if kwargs else {}
         device = kwargs.get("device")
         on_device = bool(there) if device is None else device.type in ("cuda", "meta")
-        if func in (aten._pin_memory.default, aten.is_pinned.default):
+        if func is aten._pin_memory.default or func is aten.is_pinned.default:
             return self._pinning(func, plain_args[0], on_device)
         if device is not None:
             plain_kwargs["device"] = CPU
         if pin := plain_kwargs.get("pin_memory"):
             plain_kwargs["pin_memory"] = False
-        if there or on_device:
-            self._check(func, args, kwargs, there, here, on_device)
-            self.operations += 1
-        result = (
-            self._compute(func, plain_args, plain_kwargs)
-            if there or on_device
-            else func(*args, **plain_kwargs)
-        )
+        if not there and not on_device:
+            result = func(*args, **plain_kwargs)
+            return self._pin(result) if pin else result
+        about = Operator.of(func)
+        self.operations += 1
+        self._check(func, about, args, kwargs, there, here, on_device)
+        result = self._compute(func, about, plain_args, plain_kwargs)
         if pin:
             self._pin(result)
-        if not there and not on_device:
-            return result
 
         def claim(part: Any) -> Any:
-            if isinstance(part, (list, tuple)):
-                return type(part)(map(claim, part))
-            if not isinstance(part, Tensor):
-                return part
-            if id(part) in there:  # written in place
-                return _reshaped(there[id(part)], part)
-            return OnDevice(part) if on_device and not any(part is other for other in here) else part
+            if isinstance(part, Tensor):
+                if id(part) in there:  # written in place
+                    return _reshaped(there[id(part)], part)
+                return OnDevice(part) if on_device and not any(part is other for other in here) else part
+            return type(part)(map(claim, part)) if isinstance(part, (list, tuple)) else part
 
         return claim(result)
 
-    def _compute(self, func: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if func.namespace in ("aten", "prim", "prims"):
+    def _compute(self, func: Any, about: Operator, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if about.is_torchs:
             try:
+                if about.is_product and args[0].dtype in (torch.float16, torch.bfloat16):
+                    return _rounded(func, args, kwargs)
                 return func(*args, **kwargs)
             except NotImplementedError:  # no kernel for CPUs
                 pass
-        self.stood_in.add(func.name())
+        self.stood_in.add(about.name)
 
         def on(device: torch.device, part: Any) -> Any:
             if isinstance(part, (list, tuple)):
@@ -244,20 +278,21 @@ class PretendedDevice(TorchDispatchMode):
     def _check(
         self,
         func: Any,
+        about: Operator,
         args: Any,
         kwargs: Any,
         there: dict[int, OnDevice],
         here: list[Tensor],
         on_device: bool,
     ) -> None:
-        name = func.name()
-        if torch.Tag.nondeterministic_seeded in func.tags and "scaled_dot_product" not in name:
+        name = about.name
+        if about.draws:
             raise WrongDevice(f"{name} draws random numbers on the device, {_line()}")
-        if func in COPIES:
+        if about.copies:
             self._check_copy(func, args, kwargs, on_device)
             return
-        strays = [tensor for tensor in here if tensor.dim() or torch.Tag.pointwise not in func.tags]
-        if func in INDEXING:
+        strays = [tensor for tensor in here if tensor.dim() or not about.pointwise]
+        if about.indexes:
             masks = [
                 index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)
             ]
@@ -271,7 +306,7 @@ class PretendedDevice(TorchDispatchMode):
         elif func is aten.repeat_interleave.Tensor:
             if kwargs.get("output_size") is None:
                 self._wait(f"{name} without output_size")
-        elif there and (NEEDS_VALUES & set(func.tags) or func in EVEN_ON_A_DEVICE):
+        elif there and about.needs_values:
             self._wait(f"{name} needs values of the device")
         if there and strays:
             raise WrongDevice(
@@ -400,10 +435,10 @@ class _Event:
 def _indexed(function: Any) -> Any:
     """A function of a device with that's index: a torch built for CPUs cannot ask for the current one."""
 
+    anywhere = torch.device("cuda")
+
     def with_index(part: Any) -> Any:
-        return (
-            CUDA if isinstance(part, (str, torch.device)) and part in ("cuda", torch.device("cuda")) else part
-        )
+        return CUDA if isinstance(part, (str, torch.device)) and part in ("cuda", anywhere) else part
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return function(*map(with_index, args), **{name: with_index(part) for name, part in kwargs.items()})

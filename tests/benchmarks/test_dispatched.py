@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import clip
 from benchmarks.dispatched import Counting, count_step
 from clip.load import MINI
 from dassl.engine import TRAINER_REGISTRY
@@ -12,11 +11,10 @@ from trainers.class_names import Classes
 
 
 @pytest.fixture
-def count(monkeypatch, data_root, tmp_path):
+def count(data_root, tmp_path):
     """Operations of a method's step on the bundled model, whose tensors are lost by counting."""
     if not (MINI / "mini.safetensors").exists():
         pytest.skip("the bundled model's weights are not there")
-    monkeypatch.setattr(clip, "load", getattr(clip.load, "__wrapped__", clip.load))
 
     def count(method, precision, names=()):
         key = f"TRAINER.{TRAINER_REGISTRY.get(method).section}.PREC"

@@ -1,7 +1,11 @@
 import pytest
+import sklearn.datasets
 import torch
+from sklearn.datasets import load_digits
+from sklearn.utils import Bunch
 
 from clip.load import MINI
+from dassl.data.datasets import build_dataset
 from tests.trainers import harness
 
 
@@ -10,6 +14,18 @@ def _towers(towers_are_loaded_once):
     """All trainers of a process share them."""
     if not (MINI / "mini.safetensors").exists():
         pytest.skip("the bundled model's weights are not there")
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory):
+    """A data root with a fifth of the bundled digits: to read all of them takes longer than to build a trainer."""
+    root = tmp_path_factory.mktemp("few_data")
+    digits = load_digits()
+    few = Bunch(images=digits.images[:360], target=digits.target[:360])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.datasets, "load_digits", lambda: few)
+        build_dataset(harness.make_cfg("ZeroshotCLIP", root, root))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ from tests.trainers.harness import (
 from trainers import promptsrc
 
 PRECISIONS = ("fp32", "fp16", "amp", "bf16")
+#: Texts encoded at once without a measurement of how many fit, two passes of the text tower in every trainer.
+ALL = 10
 #: Settings whose depth is 1, or whose visual prompts have another number than the textual ones.
 SHALLOW = {
     "IVLP": ("PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT"),
@@ -104,7 +106,6 @@ def all_classes(run: Run) -> None:
     if run.method not in LEARNERS:
         return
     run.steps(trainer, epochs=3)
-    run.test(trainer)
     after = {name: value.cpu() for name, value in learned(trainer).items()}
     assert all(torch.isfinite(value).all() for value in after.values())
     if run.precision == "fp32":
@@ -150,7 +151,8 @@ def class_sample(run: Run) -> None:
 def class_chunks(run: Run) -> None:
     """Texts encoded in chunks that are computed again in the backward pass; image features from the cache."""
     cache = ["TEST.FEATURE_CACHE", str(run.folder / "features")]
-    cached = run.make(*cache, "TRAIN.FEATURE_CACHE", True, "INPUT.TRANSFORMS", ("normalize",))
+    fixed = ["TRAIN.FEATURE_CACHE", True, "INPUT.TRANSFORMS", ("normalize",)]
+    cached = run.make(*cache, *fixed, "MODEL.TEXT_CHUNK", ALL)
     trainer = run.make("MODEL.TEXT_CHUNK", 4, *cache)
     assert run.test(cached) == run.test(trainer)  # computed by the one, read by the other
     if run.method in LEARNERS:
@@ -161,7 +163,7 @@ def class_chunks(run: Run) -> None:
 def shallow_and_resumed(run: Run) -> None:
     """Prompts at the input only; a run that began on the CPU goes on there, and its result is read on the CPU."""
     depths = [part for key in SHALLOW.get(run.section, ()) for part in (f"TRAINER.{run.section}.{key}", 1)]
-    options = [*depths, "OPTIM.MAX_EPOCH", 2]
+    options = [*depths, "OPTIM.MAX_EPOCH", 2, "DATALOADER.TRAIN_X.BATCH_SIZE", 10, "MODEL.TEXT_CHUNK", ALL]
     interrupted = run.make(*options, use_cuda=False)
 
     interrupt(interrupted, 1)

@@ -20,10 +20,10 @@ def loss_and_gradients(trainer, images):
 
 @pytest.mark.parametrize("method", LEARNERS)
 def test_chunks_change_nothing(method, make, images):
-    trainer = make(method, "MODEL.TEXT_CHUNK", 10)
-    whole = loss_and_gradients(trainer, images)
-    for trainer.model.class_texts.chunk in (3, 1):
-        loss, logits, grads = loss_and_gradients(trainer, images)
+    trainer = make(method, "MODEL.TEXT_CHUNK", 10, "DATASET.SUBSAMPLE_CLASSES", "base")
+    whole = loss_and_gradients(trainer, images[:3])
+    for trainer.model.class_texts.chunk in (2, 1):  # of five
+        loss, logits, grads = loss_and_gradients(trainer, images[:3])
         assert_close(loss, whole[0], 1e-5)
         assert_close(logits, whole[1], 1e-5)
         assert grads.keys() == whole[2].keys()

@@ -19,9 +19,20 @@ if torch.cuda.is_available():
 def device(monkeypatch):
     few_templates(monkeypatch)
     load = clip.load  # the towers are shared by all tests: what moves is a copy
-    monkeypatch.setattr(clip, "load", lambda *args: copy.deepcopy(load(*args)))
+    monkeypatch.setattr(clip, "load", lambda *args: with_its_weights(load(*args), {}))
     with pretended_device() as device:
         yield device
+
+
+def with_its_weights(module, done):
+    """A copy of a module that has the same weights: to move it puts others in their place."""
+    if module not in done:
+        done[module] = same = copy.copy(module)
+        for kind in ("_parameters", "_buffers", "_modules"):
+            setattr(same, kind, dict(getattr(module, kind)))
+        for name, part in module._modules.items():
+            same._modules[name] = part and with_its_weights(part, done)
+    return done[module]
 
 
 @pytest.mark.parametrize(("method", "case", "precision"), matrix())
