@@ -69,6 +69,7 @@ class Case:
         self.meta = json.loads(path.with_suffix(".json").read_text())
         self.recorded = load_file(path.with_suffix(".safetensors"))
         self.backbone = _backbone(folder, entry["clip"])
+        self.towers = _towers.setdefault((folder, entry["clip"]), [])
         self.batches = _batches(folder)
         self.recipe = self.meta.get("trajectory", {})
 
@@ -103,6 +104,10 @@ class Case:
         raise ValueError(f"case {self.name}: the recording lacks {' or '.join(keys)}")
 
 
+#: Frozen, so all trainers on a recorded CLIP can have the same, once one has loaded them: by folder and kind.
+_towers: dict[tuple[Path, str], list[Any]] = {}
+
+
 def _backbone(folder: Path, kind: str) -> dict[str, Tensor]:
     weights = load_file(folder / "shared" / "clip_vit.safetensors")
     if kind == "rn":
@@ -129,7 +134,6 @@ def build(
     cfg = get_cfg_default()
     extend_cfg(cfg)
     weights = scratch / "clip.safetensors"
-    save_file(case.backbone, weights)
     merge_pairs(cfg, [
         "MODEL.BACKBONE.NAME", f"quickgelu:{weights}",
         "INPUT.SIZE", tuple(case.meta["cfg"]["INPUT.SIZE"]),
@@ -145,6 +149,13 @@ def build(
     names = classes or case.meta["classnames"]
 
     class OnRecordedBatches(trainer):
+        def _load_towers(self) -> Any:
+            if not case.towers:
+                save_file(case.backbone, weights)
+                case.towers.append(super()._load_towers())
+            self.backbone_hash = case.towers[0].hash
+            return case.towers[0]
+
         def build_data_loader(self) -> None:
             self.train_loader_x = case.epoch()
             self.train_loader_u = self.val_loader = self.test_loader = None
@@ -380,6 +391,7 @@ def find_trainer(case: Case) -> tuple[type, list[Any]] | None:
 @clean_errors()
 def main() -> int:
     args = parse()
+    _towers.clear()
     index_file = args.folder / "index.json"
     if not index_file.is_file():
         raise FileNotFoundError(f"{args.folder} holds no recordings: there is no index.json")
