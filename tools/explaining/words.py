@@ -55,6 +55,7 @@ def nearest_words(model: PromptModel, classnames: list[str], k: int = 3, seed: i
         trainer = model.about.get("trainer", type(model).__name__)
         raise ValueError(f"{trainer} learns no context tokens of the text tower, --words has nothing to show")
     vocabulary = model.clip.text.token_embedding.weight.float().cpu()
+    squares = vocabulary.square().sum(1)
     contexts = context.ctx.detach().float().cpu()
     names = [""]
     if contexts.dim() == 3:
@@ -66,19 +67,34 @@ def nearest_words(model: PromptModel, classnames: list[str], k: int = 3, seed: i
     found = []
     for name, vectors in zip(names, contexts, strict=True):
         for place, vector in enumerate(vectors):
-            found.append(_neighbours(name, f"v{place + 1}", vector, vocabulary, k, generator))
+            found.append(_neighbours(name, f"v{place + 1}", vector, vocabulary, squares, k, generator))
     return found
 
 
+def _to_nearest(vectors: Tensor, vocabulary: Tensor, squares: Tensor) -> Tensor:
+    """Their distances to the nearest entries, of which ``squares`` has the squared norms: one root for each vector.
+
+    Rounding makes of a distance of 0 one of a thousandth of the norm, which no random vector has.
+    """
+    least = torch.addmm(squares, vectors, vocabulary.T, alpha=-2).amin(1)
+    return (least + vectors.square().sum(1)).clamp(min=0).sqrt()
+
+
 def _neighbours(
-    prompt: str, token: str, vector: Tensor, vocabulary: Tensor, k: int, generator: np.random.Generator
+    prompt: str,
+    token: str,
+    vector: Tensor,
+    vocabulary: Tensor,
+    squares: Tensor,
+    k: int,
+    generator: np.random.Generator,
 ) -> Neighbours:
     norm = vector.norm()
     random = torch.from_numpy(generator.standard_normal((DRAWS, len(vector)), dtype=np.float32))
     random = random * (norm / random.norm(dim=1, keepdim=True))
-    distances = torch.cdist(vector[None], vocabulary)[0]
+    distances = (vocabulary - vector).norm(dim=1)
     nearest = distances.topk(k, largest=False)
-    of_random = torch.cat([torch.cdist(part, vocabulary).amin(1) for part in random.split(CHUNK)])
+    of_random = torch.cat([_to_nearest(part, vocabulary, squares) for part in random.split(CHUNK)])
     words = decode(nearest.indices.tolist())
     return Neighbours(
         prompt,
