@@ -1,6 +1,5 @@
 """The config of a command line: what is allowed, and what stays as it was typed."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from foundation.keys import check
 from runs.command_line import make_parser
 from runs.schema import check_values, declared_keys, extend_cfg, not_read, setup_cfg
 from runs.settings import leaves
+from tests import copies
 from tests.trainers.harness import METHODS
 
 
@@ -192,7 +192,6 @@ def test_names_of_folders_stay_what_was_typed(name):
 
 def test_the_page_says_what_is_declared(root: Path):
     """In a process of its own: tests register methods, too."""
-    made = subprocess.run(
-        [sys.executable, "-m", "runs.key_list"], cwd=root, capture_output=True, text=True, check=True
-    )
+    made = copies.run([sys.executable, "-m", "runs.key_list"], cwd=root, apart=True)
+    assert made.returncode == 0, made.stderr
     assert (root / "docs" / "keys.md").read_text(encoding="utf-8") == made.stdout

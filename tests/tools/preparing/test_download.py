@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runs import ROOT
+from tests import copies
 from tests.tools.preparing.server import Server, running
 from tools.preparing import download
 from tools.preparing.download import fetch
@@ -58,10 +59,11 @@ def test_the_next_call_goes_on_after_an_interruption(server: Server, tmp_path: P
 
 def test_a_process_that_is_killed_is_gone_on_with(server: Server, tmp_path: Path) -> None:
     server.pause = 60
-    program = (
+    program = tmp_path / "program.py"
+    program.write_text(
         f"from tools.preparing.download import *; fetch('{server.address}/a.zip', Path({str(tmp_path)!r}))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = copies.start([sys.executable, program], cwd=ROOT, stderr=subprocess.PIPE)
     part, wait_until = tmp_path / "a.zip.part", time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 1_000_000) and time.monotonic() < wait_until:
         time.sleep(0.02)
