@@ -18,6 +18,8 @@ from dassl.data.loader import EpochLoader
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
     collectives,
     count_num_param,
     load_pretrained_weights,
@@ -33,7 +35,16 @@ from .resume import ResumeFile
 from .simple_net import SimpleNet
 from .steps import Steps
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+#: Plugins import all of them, and SummaryWriter, from here.
+__all__ = [
+    "AverageMeter",
+    "MetricMeter",
+    "SimpleNet",
+    "SimpleTrainer",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+]
 
 
 class SimpleTrainer(TrainerBase):
