@@ -52,8 +52,8 @@ def attend(form: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *how: A
 @cache
 def is_imitated(dtype: torch.dtype) -> bool:
     """Whether this processor has no instructions for products in a dtype of 16 bits."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False  # not measured
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        return False  # not measured, and nothing better
     if dtype == torch.bfloat16:
         return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()

@@ -29,6 +29,8 @@ const look = () => ({alphas: alphas(cells()), warm: warm(), said: find(".said").
   classes: all(".classes button[aria-pressed=true]").map(button => button.textContent),
   pairs: all(".matrix button[aria-pressed=true]").map(button => [button.dataset.m, button.dataset.n].map(Number))});
 const on = (element, type, more = {}) => element.dispatchEvent(new KeyboardEvent(type, {bubbles: false, ...more}));
+// A window in the background moves its focus, too, but sends no events of it: a busy machine opens it late.
+const move = (element, type) => { element[type](); if (!document.hasFocus()) on(element, type); };
 const seen = [look()];
 """
 SAY = "document.title = JSON.stringify(seen);"
@@ -91,9 +93,9 @@ def test_pointing_at_a_word_shows_its_map(explained, tmp_path):
 def test_keys_and_taps_do_the_same(explained, tmp_path):
     script = """
     const words = all(".words button");
-    words[1].focus(); seen.push(look());
-    words[1].blur(); seen.push(look());
-    words[2].click(); words[2].blur(); seen.push(look());
+    move(words[1], "focus"); seen.push(look());
+    move(words[1], "blur"); seen.push(look());
+    words[2].click(); move(words[2], "blur"); seen.push(look());
     """
     first, focused, blurred, tapped = seen_in(explained, script, tmp_path)
     assert focused["said"].startswith("“v1” draws")
@@ -107,7 +109,7 @@ def test_pointing_at_a_patch_shows_its_words(explained, tmp_path):
     on(cells()[6], "mouseenter"); seen.push({...look(), words: alphas(all(".words button"))});
     on(cells()[6], "mouseleave"); seen.push(look());
     on(cells()[17], "mouseenter"); seen.push(look()); on(cells()[17], "mouseleave");
-    find(".patches").focus(); seen.push(look());
+    move(find(".patches"), "focus"); seen.push(look());
     on(find(".patches"), "keydown", {key: "ArrowDown"}); on(find(".patches"), "keydown", {key: "ArrowRight"});
     seen.push(look());
     """
